@@ -1,0 +1,37 @@
+"""Add up the results in the log of `make test`; the last line is `N passed, N failed`."""
+
+import re
+import sys
+from pathlib import Path
+
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
+PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
+MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def count(line: str) -> tuple[int, int]:
+    """What one line of the log adds: (passed, failed)."""
+    for pattern in (CARGO, MUTATIONS):
+        if match := pattern.match(line):
+            return int(match[1]), int(match[2])
+    if match := PYTEST.match(line):
+        words = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", match[1])}
+        failed = words.get("failed", 0) + words.get("error", 0) + words.get("errors", 0)
+        return words.get("passed", 0), failed
+    return 0, 0
+
+
+def main(log: str, status: str) -> int:
+    """Print the sums; a stage that broke without a count of its own is one failure."""
+    lines = ESCAPES.sub("", Path(log).read_text(errors="replace")).splitlines()
+    counts = [count(line) for line in lines]
+    passed, failed = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    if failed == 0 and (status != "0" or passed == 0):
+        failed = 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,89 @@
+# Every target explains itself: `make help`. CI runs `make test` and nothing else.
+
+PYTHON3 ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+PYTEST := $(BIN)/pytest
+CARGO ?= cargo
+
+# One interpreter for every build: another one would make Cargo compile PyO3 again.
+export PYO3_PYTHON := $(CURDIR)/$(PYTHON)
+# The wheel is built from an unpacked sdist elsewhere; its dependencies stay compiled here.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find core -name '*.rs' -o -name Cargo.toml)
+PACKAGED := pyproject.toml MANIFEST.in README.md LICENSE $(RUST_SOURCES) \
+	$(shell find vasmem backends -name '*.py' -o -name '*.pyi' -o -name py.typed)
+TESTED_CRATES := --workspace --exclude vasmem-py
+SHIPPED_CRATES := --workspace --exclude vasmem-lab
+
+.DEFAULT_GOAL := help
+.PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations python \
+	bench clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.created ## Set up the virtual environment in .venv
+
+$(VENV)/.created:
+	$(PYTHON3) -m venv $(VENV)
+	$(BIN)/pip install --quiet build 'setuptools>=77' 'setuptools-rust>=1.12'
+	touch $@
+
+install: $(VENV)/.installed ## Build the wheel (release mode, through the sdist) and install it in .venv
+
+# Through the sdist, so that what runs here is what ships. A wheel of an older build must not linger.
+$(VENV)/.installed: $(VENV)/.created $(PACKAGED)
+	rm -rf dist build
+	$(PYTHON) -m build --no-isolation --outdir dist .
+	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/*.whl
+	$(BIN)/pip install --quiet vasmem
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(BIN)/pip install --quiet 'vasmem[dev,bench]'
+	touch $@
+
+dev: $(VENV)/.created ## Install editable instead: Python changes are seen at once
+	$(BIN)/pip install --no-build-isolation --editable '.[dev,bench]'
+	rm -f $(VENV)/.installed $(VENV)/.tools
+
+demo: install ## The main job: two unrelated programs share a map by name, and one is killed
+	$(PYTHON) examples/demo.py
+
+test: lint rust loom mutations python ## Set up and run everything that CI runs
+
+lint: lint-python lint-rust ## ruff, mypy, stubtest, clippy and rustfmt, warnings denied
+
+# Types are checked as installed, from another folder, since mypy does not follow the package map.
+lint-python: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/mypy --strict -p vasmem
+	cd $(VENV) && bin/python -m mypy.stubtest vasmem._core
+
+lint-rust: $(VENV)/.created
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked $(SHIPPED_CRATES) --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features lab -- -D warnings
+
+rust: ## Rust unit and property tests, failpoints included
+	$(CARGO) test --locked $(TESTED_CRATES) --features lab
+
+loom: ## Loom models of the commit protocol
+	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked \
+		--package vasmem-engine --target-dir $(CARGO_TARGET_DIR)/loom --test 'loom*'
+
+mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
+	$(CARGO) run --locked --package vasmem-lab
+
+python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
+	VASMEM_DIST=dist $(PYTEST)
+
+bench: $(VENV)/.tools ## Measure against py-lmdb and the unsynchronised floor
+	$(PYTEST) benchmarks
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
