@@ -1,0 +1,1 @@
+"""Benchmarks of vasmem: ratios against py-lmdb and against an unsynchronised floor, in one run."""
