@@ -1,1 +1,36 @@
-//! placeholder
+//! The engine of vasmem: node-versioned optimistic transactions with a redo record.
+//!
+//! Uses `vasmem-memory`; used by the structures and the Python binding. It knows nothing of what a
+//! structure keeps in its nodes. Start reading at [`commit`], with `docs/design.md` beside it.
+
+pub mod access;
+mod check;
+mod commit;
+pub mod directory;
+pub mod error;
+mod extent;
+pub mod format;
+pub mod heap;
+pub mod host;
+pub mod lab;
+pub mod lanes;
+pub mod layout;
+#[cfg(not(loom))]
+pub mod os;
+pub mod record;
+pub mod recover;
+pub mod segment;
+#[cfg(any(test, feature = "lab"))]
+pub mod simulated;
+mod token;
+pub mod transaction;
+pub mod version;
+
+pub use access::{Access, View};
+pub use check::{Reached, Violation};
+pub use error::{Error, Holder, Invariant, Result};
+pub use host::{Host, Patience};
+pub use layout::{Geometry, Kind};
+pub use segment::Segment;
+pub use transaction::Transaction;
+pub use vasmem_memory::{Memory, Offset};

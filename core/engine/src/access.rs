@@ -1,0 +1,298 @@
+//! Reading nodes while others write: the trait that structures read through, and its lock-free,
+//! registration-free implementation for readers.
+//!
+//! A reader never waits: a locked node is read with its owner's committed words laid over it, or as
+//! it is while the owner is only prepared. `docs/design.md`, section *Readers*.
+
+use crate::error::{Error, Invariant, Result};
+use crate::host::Host;
+use crate::lab::{Mutation, mutated};
+use crate::layout::Kind;
+use crate::record::{Phase, Record, State};
+use crate::segment::Segment;
+use crate::version::Version;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use vasmem_memory::{Memory, Offset};
+
+/// Looks at a locked node before its lock counts as broken: an owner that is idle, or does not list
+/// it, is only ever passed through.
+pub const TRIES: u32 = 10_000;
+
+/// A node as it was first seen.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The node.
+    pub node: Offset,
+    /// Its version word then.
+    pub(crate) word: u64,
+    /// State of its owner's record then; 0 if it was not locked.
+    pub(crate) state: u64,
+    /// Effective counter (E5a): the target, if the owner has committed.
+    pub(crate) counter: u64,
+    /// The owner's words to lay over it.
+    pub(crate) words: (u32, u32),
+    /// In a transaction: number of the entry, or of the fill with `FRESH`.
+    pub(crate) entry: u32,
+}
+
+impl View {
+    #[inline]
+    fn plain(node: Offset, word: u64) -> View {
+        View {
+            node,
+            word,
+            state: 0,
+            counter: word >> 24,
+            words: (0, 0),
+            entry: u32::MAX,
+        }
+    }
+
+    /// The counter that this view stands for.
+    pub fn counter(&self) -> u64 {
+        self.counter
+    }
+}
+
+/// What structures read through: a reader, or a transaction.
+pub trait Access {
+    /// Looks at a node that only leads to the one that decides (inner node, directory). Its offset
+    /// was read under `parent`, which is checked after the node's version was taken and before its
+    /// content is.
+    ///
+    /// # Errors
+    /// `Corrupted` if there is no such node, `Conflict` to run again.
+    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View>;
+
+    /// Looks at a node whose content decides the result, absence included.
+    ///
+    /// # Errors
+    /// As `navigate`.
+    fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View>;
+
+    /// The word at offset `at` of the node, or of a block that only this node points to.
+    fn word(&self, view: &View, at: Offset) -> u64;
+
+    /// Bytes of a block that only this node points to; the range was checked by `data`.
+    fn bytes(&self, view: &View, at: Offset, into: &mut [u8]);
+
+    /// Whether a range lies in the backed heap.
+    ///
+    /// # Errors
+    /// `Conflict` if the view is out of date, else `Corrupted`.
+    fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()>;
+
+    /// All that was read under this view so far was consistent.
+    ///
+    /// # Errors
+    /// `Conflict` if not.
+    fn check(&self, view: &View) -> Result<()>;
+
+    /// Shared bytes seen under `view` break an invariant, unless the view is out of date.
+    fn broken(&self, view: &View, invariant: Invariant, at: Offset) -> Error {
+        match self.check(view) {
+            Ok(()) => Error::corrupted(invariant, at),
+            Err(error) => error,
+        }
+    }
+
+    /// Asks for a line that will be needed soon.
+    fn prefetch(&self, at: Offset);
+
+    /// Seed of the key hash.
+    fn seed(&self) -> u64;
+}
+
+/// A reader without lane, lock or registration.
+pub struct Peek<'a, M, H> {
+    segment: &'a Segment<M, H>,
+}
+
+impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
+    /// Reads `segment`.
+    #[inline]
+    pub fn new(segment: &'a Segment<M, H>) -> Self {
+        Peek { segment }
+    }
+
+    /// Looks at a node that needs no kind check (descriptors, extent maps).
+    ///
+    /// # Errors
+    /// `Corrupted` if it is locked by nobody for good.
+    #[inline]
+    pub fn line(&mut self, node: Offset) -> Result<View> {
+        let word = self.segment.memory.load(node, Acquire);
+        if word & 1 == 0 {
+            Ok(View::plain(node, word))
+        } else {
+            self.locked(node)
+        }
+    }
+
+    /// A node that some lane has locked.
+    #[cold]
+    fn locked(&self, node: Offset) -> Result<View> {
+        for _ in 0..TRIES {
+            match self.look(node)? {
+                Some(view) => return Ok(view),
+                None => self.segment.memory.relax(),
+            }
+        }
+        Err(Error::corrupted(Invariant::Lock, node))
+    }
+
+    /// One look at a node; `None` means: look again.
+    fn look(&self, node: Offset) -> Result<Option<View>> {
+        let segment = self.segment;
+        let word = segment.memory.load(node, Acquire);
+        let version = Version(word);
+        if !version.is_locked(segment.incarnation()) {
+            return Ok(Some(View::plain(node, word)));
+        }
+        if u64::from(version.lane()) >= segment.lanes_used() {
+            return Err(Error::corrupted(Invariant::Lock, node));
+        }
+        let state = Record::state(&segment.memory, &segment.geometry, version.lane());
+        let mut view = View {
+            state: state.0,
+            ..View::plain(node, word)
+        };
+        match state.phase() {
+            Some(Phase::Prepared) => Ok(Some(view)),
+            Some(Phase::Committed) => {
+                let Ok(record) = Record::open(&segment.memory, &segment.geometry, version.lane())
+                else {
+                    return Ok(None);
+                };
+                let Some(index) = record.find(node) else {
+                    return Ok(None);
+                };
+                let listed = record.node(index);
+                view.counter = listed.target;
+                let begin = record.words_begin(index);
+                if begin > listed.words_end || listed.words_end > record.counts.words {
+                    return Ok(None);
+                }
+                view.words = (begin as u32, listed.words_end as u32);
+                Ok(Some(view))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A word under a view.
+    #[inline]
+    pub fn view_word(&self, view: &View, at: Offset) -> u64 {
+        let word = self.segment.memory.load(at, Relaxed);
+        if view.words.0 == view.words.1 {
+            word
+        } else {
+            self.overlaid(view, at).unwrap_or(word)
+        }
+    }
+
+    /// The owner's word for `at`.
+    #[cold]
+    fn overlaid(&self, view: &View, at: Offset) -> Option<u64> {
+        let segment = self.segment;
+        let lane = Version(view.word).lane();
+        let record = Record::open(&segment.memory, &segment.geometry, lane).ok()?;
+        let (from, to) = (u64::from(view.words.0), u64::from(view.words.1));
+        let words = from..to.min(record.counts.words);
+        words
+            .map(|index| record.word(index))
+            .find(|&(place, _)| place == at)
+            .map(|(_, word)| word)
+    }
+
+    #[cold]
+    fn overlay_bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
+        let end = at + into.len() as u64;
+        let mut place = at & !7;
+        while place < end {
+            if let Some(word) = self.overlaid(view, place) {
+                for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
+                    let here = place + i as u64;
+                    if (at..end).contains(&here) {
+                        into[(here - at) as usize] = byte;
+                    }
+                }
+            }
+            place += 8;
+        }
+    }
+
+    /// Whether all that was read under `view` was consistent.
+    #[inline]
+    pub fn recheck(&self, view: &View) -> bool {
+        let segment = self.segment;
+        segment.memory.fence(Acquire);
+        if view.state != 0 && !mutated(Mutation::NoRecordRecheck) {
+            let lane = Version(view.word).lane();
+            if Record::state(&segment.memory, &segment.geometry, lane) != State(view.state) {
+                return false;
+            }
+        }
+        mutated(Mutation::NoWordRecheck) || segment.memory.load(view.node, Acquire) == view.word
+    }
+}
+
+impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
+    #[inline]
+    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
+        let view = match self.segment.node(node, kind) {
+            Ok(()) => self.line(node),
+            Err(error) => Err(error),
+        };
+        match parent {
+            Some(parent) if !mutated(Mutation::NoParentRecheck) && !self.recheck(parent) => {
+                Err(Error::Conflict)
+            }
+            _ => view,
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
+        self.navigate(parent, node, kind)
+    }
+
+    #[inline]
+    fn word(&self, view: &View, at: Offset) -> u64 {
+        self.view_word(view, at)
+    }
+
+    #[inline]
+    fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
+        self.segment.memory.copy_out(at, into);
+        if view.words.0 != view.words.1 {
+            self.overlay_bytes(view, at, into);
+        }
+    }
+
+    #[inline]
+    fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()> {
+        match self.segment.data(at, bytes) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.broken(view, Invariant::Offset, at)),
+        }
+    }
+
+    #[inline]
+    fn check(&self, view: &View) -> Result<()> {
+        if self.recheck(view) {
+            Ok(())
+        } else {
+            Err(Error::Conflict)
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, at: Offset) {
+        self.segment.memory.prefetch(at);
+    }
+
+    fn seed(&self) -> u64 {
+        self.segment.geometry.seed
+    }
+}

@@ -1,0 +1,589 @@
+//! The six-step commit. `docs/design.md`, section *Commit*, has the proof obligations; the steps
+//! below carry its numbers.
+//!
+//! **C1** a node is locked only while its owner's record lists it and is not idle. **C2** words are
+//! visible to readers from COMMITTED on, and only from then. **C3** no lock outlives its record:
+//! all are gone before IDLE. **C4** nothing is visible before it is durable.
+
+use crate::access::{Peek, TRIES};
+use crate::error::{Error, Holder, Invariant, Result};
+use crate::host::Host;
+use crate::lab::{Mutation, Point, mutated};
+use crate::layout::{LINE, header, lane};
+use crate::record::{Counts, FENCED, Phase, State, flag, sum_bytes};
+use crate::transaction::{Change, Commute, Entry, Transaction, Write, mode};
+use crate::version::{COUNTER_MAX, Version};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use vasmem_memory::{Memory, Offset};
+
+/// More bytes than this are not summed: they are fenced before the sum is stored (R2 of the power
+/// study), at the price of one more fence.
+const SUMMED_BYTES_MAX: usize = 4096;
+
+impl<M: Memory, H: Host> Transaction<'_, M, H> {
+    /// Commits, and forgets what was gathered. Without anything to change, only validates.
+    ///
+    /// # Errors
+    /// `Conflict` if another transaction was faster: run again. `Timeout` and `Interrupted` while
+    /// waiting for a lock; nothing has happened then.
+    pub fn commit(&mut self) -> Result<()> {
+        let result = if self.writes_anything() {
+            self.write_through()
+        } else {
+            self.validate()
+        };
+        self.reset();
+        result
+    }
+
+    fn write_through(&mut self) -> Result<()> {
+        self.order();
+        self.make_room()?;
+        self.hit(Point::Listing)?;
+        let prepared = self.prepare()?;
+        let mut locked = 0;
+        match self.lock_fill_record(prepared, &mut locked) {
+            Ok(()) => {}
+            Err(Error::Died) => return Err(Error::Died),
+            Err(error) => {
+                let blocked = std::mem::take(&mut self.lane.blocked_by_token);
+                self.abort(prepared, locked)?;
+                if blocked {
+                    self.wait_for_token()?;
+                }
+                return Err(error);
+            }
+        }
+        self.apply(prepared)
+    }
+
+    /// Steps 2 to 4.
+    fn lock_fill_record(&mut self, prepared: State, locked: &mut usize) -> Result<()> {
+        if mutated(Mutation::ValidateBeforeLocking) {
+            self.validate_navigation()?;
+        }
+        self.lock(locked)?;
+        self.look_at_token()?;
+        if !mutated(Mutation::ValidateBeforeLocking) {
+            self.validate_navigation()?;
+        }
+        self.hit(Point::Validated)?;
+        if !mutated(Mutation::NoFenceBeforeFill) {
+            self.segment.memory.fence(Release);
+        }
+        self.make_absolute()?;
+        self.fill_space()?;
+        self.group_writes();
+        if mutated(Mutation::ApplyBeforeCommitted) {
+            self.apply_words()?;
+        }
+        self.complete_record(prepared)
+    }
+
+    #[inline]
+    pub(crate) fn hit(&self, point: Point) -> Result<()> {
+        self.segment.switches.hit(point)
+    }
+
+    fn entry(&self, rank: usize) -> Entry {
+        self.lane.buffers.entries[self.lane.order[rank] as usize]
+    }
+
+    /// Puts the nodes to be listed into offset order (R1; it also rules out deadlock).
+    fn order(&mut self) {
+        let entries = &self.lane.buffers.entries;
+        let listed = mode::READ | mode::CHANGES;
+        let listed = if mutated(Mutation::ReadsNotLocked) {
+            mode::CHANGES
+        } else {
+            listed
+        };
+        let order = &mut self.lane.order;
+        order.clear();
+        order.extend((0..entries.len() as u32).filter(|&i| entries[i as usize].mode & listed != 0));
+        if !mutated(Mutation::LocksOutOfOrder) {
+            order.sort_unstable_by_key(|&i| entries[i as usize].node);
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let buffers = &self.lane.buffers;
+        Counts {
+            nodes: self.lane.order.len() as u64,
+            words: buffers.writes.len() as u64,
+            fills: buffers.fills.len() as u64,
+        }
+    }
+
+    /// Makes sure that the record has room for all entries, with heap blocks where the lane itself
+    /// has not.
+    fn make_room(&mut self) -> Result<()> {
+        let mut counts = self.counts();
+        counts.words += self.lane.buffers.commutes.len() as u64;
+        let words = counts.entry_words();
+        let inline = self.segment.geometry.inline_words();
+        if words <= inline {
+            return Ok(());
+        }
+        if counts.nodes > 0xf_ffff || counts.words > 0x3f_ffff || counts.fills > 0x3f_ffff {
+            return Err(Error::TooLarge {
+                what: "a transaction",
+                bytes: words * 8,
+                max_bytes: 0x3f_ffff * 16,
+            });
+        }
+        self.keep_continuation((words - inline) * 8)
+    }
+
+    /// Place of entry word `index` in this lane's record.
+    #[inline]
+    fn place(&self, index: u64) -> Offset {
+        let inline = self.segment.geometry.inline_words();
+        if index < inline {
+            self.lane.at + lane::ENTRIES + index * 8
+        } else {
+            self.lane.continuation.0 + (index - inline) * 8
+        }
+    }
+
+    /// Step 1: the list, then PREPARED.
+    fn prepare(&mut self) -> Result<State> {
+        let memory = &self.segment.memory;
+        self.lane.seq = self.lane.seq.wrapping_add(1) & 0x3fff_ffff;
+        let state = State::new(Phase::Prepared, self.lane.seq, self.segment.incarnation());
+        // Orders the IDLE store before the overwriting: a slow reader of the old words must not
+        // find its COMMITTED again behind them.
+        if !mutated(Mutation::NoFenceBeforeList) {
+            memory.fence(Release);
+        }
+        for rank in 0..self.lane.order.len() {
+            let entry = self.entry(rank);
+            memory.store(
+                self.place(2 * rank as u64),
+                entry.node | flags(entry.mode),
+                Relaxed,
+            );
+        }
+        let counts = Counts {
+            nodes: self.lane.order.len() as u64,
+            ..Counts::default()
+        };
+        memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
+        memory.store(
+            self.lane.at + lane::CONTINUATION,
+            self.lane.continuation.0,
+            Relaxed,
+        );
+        if mutated(Mutation::TokenBeforePrepared) {
+            self.look_at_token()?;
+        }
+        if !mutated(Mutation::LockWithoutPrepared) {
+            memory.store(self.lane.at + lane::STATE, state.0, Release);
+        }
+        self.hit(Point::Prepared)?;
+        Ok(state)
+    }
+
+    /// Step 2: locks all listed nodes, in order.
+    fn lock(&mut self, locked: &mut usize) -> Result<()> {
+        while *locked < self.lane.order.len() {
+            self.lock_one(self.lane.order[*locked] as usize)?;
+            *locked += 1;
+            self.hit(Point::Locked)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn lock_one(&mut self, number: usize) -> Result<()> {
+        let (segment, id) = (self.segment, self.lane.id);
+        let incarnation = segment.incarnation();
+        let success = if mutated(Mutation::RelaxedLock) {
+            Acquire
+        } else {
+            AcqRel
+        };
+        let mut round = 0;
+        loop {
+            let Entry {
+                node,
+                counter,
+                mode,
+            } = self.lane.buffers.entries[number];
+            let word = segment.memory.load(node, Acquire);
+            let version = Version(word);
+            if version.is_locked(incarnation) && !self.lane.steals(segment, version) {
+                if version.lane() == id {
+                    return Err(Error::corrupted(Invariant::Lock, node));
+                }
+                if self.patience.pause(round, Holder::Lane(version.lane()))? {
+                    segment.recover_dead(version.lane())?;
+                }
+                round += 1;
+                continue;
+            }
+            let changed = mode & mode::SEEN != 0 && version.counter() != counter;
+            if changed && !mutated(Mutation::SkipValidation) {
+                return Err(Error::Conflict);
+            }
+            let lock = version.locked_by(id, incarnation).0;
+            if segment
+                .memory
+                .cas(node, word, lock, success, Acquire)
+                .is_ok()
+            {
+                self.lane.buffers.entries[number].counter = version.counter();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Step 3: the writer token. Comes after the first lock, whose CAS is a full fence on x86; the
+    /// token's holder sets it and then looks at our record, so one of us sees the other.
+    fn look_at_token(&mut self) -> Result<()> {
+        if !mutated(Mutation::NoFullFence) {
+            self.segment.memory.fence_after_cas();
+        }
+        if mutated(Mutation::TokenBeforePrepared) && self.lane.token_looked {
+            return Ok(());
+        }
+        let token = self.segment.memory.load(header::TOKEN, Acquire);
+        if token == 0 || token == u64::from(self.lane.id) + 1 {
+            self.lane.token_looked = mutated(Mutation::TokenBeforePrepared);
+            return Ok(());
+        }
+        self.lane.blocked_by_token = true;
+        Err(Error::Conflict)
+    }
+
+    /// Step 3: nodes that only led the way are unlocked and as they were (E5b).
+    fn validate_navigation(&self) -> Result<()> {
+        let listed = mode::READ | mode::CHANGES;
+        let listed = if mutated(Mutation::ReadsNotLocked) {
+            mode::CHANGES
+        } else {
+            listed
+        };
+        if mutated(Mutation::SkipValidation) {
+            return Ok(());
+        }
+        for entry in &self.lane.buffers.entries {
+            if entry.mode & listed != 0 {
+                continue;
+            }
+            let version = Version(self.segment.memory.load(entry.node, Acquire));
+            let locked = version.is_locked(self.segment.incarnation())
+                && !(mutated(Mutation::PreparedPassesValidation)
+                    && self.segment.phase_of(version.lane()) == Some(Phase::Prepared));
+            if locked || version.counter() != entry.counter {
+                return Err(Error::Conflict);
+            }
+        }
+        Ok(())
+    }
+
+    /// Step 4: bits and counts become absolute words, under their locks.
+    fn make_absolute(&mut self) -> Result<()> {
+        let memory = &self.segment.memory;
+        for i in 0..self.lane.buffers.commutes.len() {
+            let Commute { entry, at, change } = self.lane.buffers.commutes[i];
+            let buffers = &mut self.lane.buffers;
+            let now = match buffers.find_write(at) {
+                Some(write) => buffers.writes[write].value,
+                None => memory.load(at, Relaxed),
+            };
+            let value = match change {
+                Change::Add(by) => now.wrapping_add(by),
+                Change::Set(bits) if now & bits == 0 => now | bits,
+                Change::Clear(bits) if now & bits == bits => now & !bits,
+                // Another lane took the block between our choice and our lock.
+                Change::Set(_) => return Err(Error::Conflict),
+                Change::Clear(_) => return Err(Error::corrupted(Invariant::Bitmap, at)),
+            };
+            buffers.put_write(Write { entry, at, value });
+        }
+        Ok(())
+    }
+
+    /// Step 4: content for space that nothing points to yet (T3).
+    fn fill_space(&self) -> Result<()> {
+        let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
+        for fill in &buffers.fills {
+            let bytes = &buffers.arena[fill.from..fill.from + fill.len];
+            if !fill.nodes {
+                memory.copy_in(fill.at, bytes);
+                continue;
+            }
+            for (line, bytes) in bytes.chunks_exact(LINE as usize).enumerate() {
+                for (i, word) in bytes.chunks_exact(8).enumerate().skip(1) {
+                    let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                    memory.store(fill.at + line as u64 * LINE + i as u64 * 8, word, Relaxed);
+                }
+            }
+        }
+        self.hit(Point::Filled)
+    }
+
+    /// Puts the words into the order of their nodes (R2).
+    fn group_writes(&mut self) {
+        let lane = &mut *self.lane;
+        if lane.order.len() == 1 || lane.buffers.writes.len() < 2 {
+            return;
+        }
+        lane.rank.clear();
+        lane.rank.resize(lane.buffers.entries.len(), u32::MAX);
+        for (rank, &number) in lane.order.iter().enumerate() {
+            lane.rank[number as usize] = rank as u32;
+        }
+        let rank = &lane.rank;
+        lane.buffers
+            .writes
+            .sort_by_key(|write| rank[write.entry as usize]);
+    }
+
+    /// Step 4: targets, words and sum; fence; COMMITTED.
+    fn complete_record(&mut self, prepared: State) -> Result<()> {
+        let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
+        let flushes = memory.needs_flush();
+        let counts = self.counts();
+        let mut sum = Sum::new(prepared, self.lane.id, counts);
+        let mut words_end = 0;
+        for rank in 0..self.lane.order.len() {
+            let entry = self.entry(rank);
+            let number = self.lane.order[rank];
+            while buffers
+                .writes
+                .get(words_end)
+                .is_some_and(|write| write.entry == number)
+            {
+                words_end += 1;
+            }
+            let (first, second) = (
+                entry.node | flags(entry.mode),
+                target(entry) << 24 | words_end as u64,
+            );
+            memory.store(self.place(2 * rank as u64 + 1), second, Relaxed);
+            sum.pair(flushes, first, second);
+        }
+        let mut index = 2 * counts.nodes;
+        for write in &buffers.writes {
+            memory.store(self.place(index), write.at, Relaxed);
+            memory.store(self.place(index + 1), write.value, Relaxed);
+            sum.pair(flushes, write.at, write.value);
+            index += 2;
+        }
+        let fenced = flushes && buffers.arena.len() > SUMMED_BYTES_MAX;
+        for fill in &buffers.fills {
+            let skip = fenced || fill.nodes;
+            let len = fill.len as u64 | if skip { FENCED } else { 0 };
+            memory.store(self.place(index), fill.at, Relaxed);
+            memory.store(self.place(index + 1), len, Relaxed);
+            sum.pair(flushes, fill.at, len);
+            if flushes && !skip {
+                sum.0 = sum_bytes(sum.0, &buffers.arena[fill.from..fill.from + fill.len]);
+            }
+            index += 2;
+        }
+        memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
+        if flushes {
+            self.persist_record(counts, sum.0);
+        }
+        self.hit(Point::Fenced)?;
+        let committed = prepared.in_phase(Phase::Committed);
+        memory.store(self.lane.at + lane::STATE, committed.0, Release);
+        self.hit(Point::Committed)
+    }
+
+    /// Fence 1: unpublished space and record. Space too large to be summed is fenced first.
+    fn persist_record(&self, counts: Counts, sum: u64) {
+        let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
+        let mut fenced = false;
+        for fill in &buffers.fills {
+            memory.flush(fill.at, fill.len as u64);
+            fenced |= fill.nodes || buffers.arena.len() > SUMMED_BYTES_MAX;
+        }
+        if fenced {
+            memory.drain();
+        }
+        memory.store(self.lane.at + lane::SUM, sum, Relaxed);
+        let words = counts.entry_words();
+        let inline = words.min(self.segment.geometry.inline_words());
+        memory.flush(self.lane.at, lane::ENTRIES + inline * 8);
+        if words > inline {
+            memory.flush(self.lane.continuation.0, (words - inline) * 8);
+        }
+        memory.drain();
+    }
+
+    fn apply_words(&self) -> Result<()> {
+        for write in &self.lane.buffers.writes {
+            self.segment.memory.store(write.at, write.value, Relaxed);
+            self.hit(Point::Applied)?;
+        }
+        Ok(())
+    }
+
+    /// Steps 5 and 6: words; fence; targets; IDLE.
+    fn apply(&mut self, prepared: State) -> Result<()> {
+        let memory = &self.segment.memory;
+        // A release store does not order later stores: without this a reader could find an applied
+        // word while it still sees PREPARED.
+        if !mutated(Mutation::NoFenceBeforeApply) {
+            memory.fence(Release);
+        }
+        if !mutated(Mutation::ApplyBeforeCommitted) && !mutated(Mutation::UnlockBeforeApply) {
+            self.apply_words()?;
+        }
+        if memory.needs_flush() {
+            let mut line = Offset::MAX;
+            for write in &self.lane.buffers.writes {
+                if write.at & !(LINE - 1) != line {
+                    line = write.at & !(LINE - 1);
+                    memory.flush(line, LINE);
+                }
+            }
+            // R3 of the power study: the version lines too, while still locked.
+            for rank in 0..self.lane.order.len() {
+                memory.flush(self.entry(rank).node, LINE);
+            }
+            memory.drain();
+        }
+        self.hit(Point::Persisted)?;
+        if mutated(Mutation::IdleBeforeUnlock) {
+            memory.store(
+                self.lane.at + lane::STATE,
+                prepared.in_phase(Phase::Idle).0,
+                Release,
+            );
+        }
+        self.unlock()?;
+        if mutated(Mutation::UnlockBeforeApply) {
+            self.apply_words()?;
+        }
+        memory.store(
+            self.lane.at + lane::STATE,
+            prepared.in_phase(Phase::Idle).0,
+            Release,
+        );
+        self.hit(Point::Idle)
+    }
+
+    /// Step 5: stores the targets, freed nodes first, descriptors and extent maps last (E3).
+    fn unlock(&self) -> Result<()> {
+        let class = |mode: u8| match mode {
+            m if m & mode::FREE != 0 => 0,
+            m if m & mode::LAST != 0 => 2,
+            _ => 1,
+        };
+        let reversed = mutated(Mutation::FillUnlockedParentFirst);
+        let last = self
+            .lane
+            .order
+            .iter()
+            .any(|&i| class(self.lane.buffers.entries[i as usize].mode) != 1);
+        let passes = if last { 0..3 } else { 1..2 };
+        for pass in passes {
+            let pass = if reversed { 2 - pass } else { pass };
+            for rank in 0..self.lane.order.len() {
+                let entry = self.entry(rank);
+                if class(entry.mode) == pass {
+                    let word = Version::unlocked(target(entry)).0;
+                    self.segment.memory.store(entry.node, word, Release);
+                    self.hit(Point::Unlocked)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlocks what is locked at the old counters, then IDLE; the list stays as it is until then.
+    fn abort(&mut self, prepared: State, locked: usize) -> Result<()> {
+        let memory = &self.segment.memory;
+        let idle = prepared.in_phase(Phase::Idle).0;
+        if mutated(Mutation::AbortIdleBeforeUnlock) {
+            memory.store(self.lane.at + lane::STATE, idle, Release);
+        }
+        for rank in 0..locked {
+            let entry = self.entry(rank);
+            memory.store(entry.node, Version::unlocked(entry.counter).0, Release);
+            self.hit(Point::AbortUnlocked)?;
+        }
+        memory.store(self.lane.at + lane::STATE, idle, Release);
+        self.hit(Point::Aborted)
+    }
+
+    /// A transaction that changes nothing: all it saw was true at one time (E5a).
+    fn validate(&self) -> Result<()> {
+        self.segment.memory.fence(Acquire);
+        for entry in &self.lane.buffers.entries {
+            if entry.mode & mode::SEEN == 0 {
+                continue;
+            }
+            let mut tries = 0;
+            loop {
+                let mut peek = Peek::new(self.segment);
+                let view = peek.line(entry.node)?;
+                let counter = if mutated(Mutation::RawWordValidation) {
+                    view.word >> 24
+                } else {
+                    view.counter
+                };
+                if mutated(Mutation::NoSecondLook) || peek.recheck(&view) {
+                    if counter != entry.counter {
+                        return Err(Error::Conflict);
+                    }
+                    break;
+                }
+                tries += 1;
+                if tries > TRIES {
+                    return Err(Error::Conflict);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The counter of a node after the commit.
+fn target(entry: Entry) -> u64 {
+    let moves =
+        if mutated(Mutation::FreeWithoutBump) || mutated(Mutation::FreeWithoutBumpFillUnlocked) {
+            mode::CHANGES & !mode::FREE
+        } else {
+            mode::CHANGES
+        };
+    if entry.mode & moves != 0 {
+        (entry.counter + 1) & COUNTER_MAX
+    } else {
+        entry.counter
+    }
+}
+
+fn flags(mode: u8) -> u64 {
+    let mut flags = 0;
+    if mode & mode::FREE != 0 {
+        flags |= flag::FREED;
+    }
+    if mode & mode::CHANGES == 0 {
+        flags |= flag::READ;
+    }
+    if mode & mode::LAST != 0 {
+        flags |= flag::LAST;
+    }
+    flags
+}
+
+/// The sum of a record while it is written; nothing where the medium needs none.
+struct Sum(u64);
+
+impl Sum {
+    fn new(state: State, lane: u16, counts: Counts) -> Sum {
+        Sum(crate::recover::sum_begin(state, lane, counts))
+    }
+    #[inline]
+    fn pair(&mut self, wanted: bool, first: u64, second: u64) {
+        if wanted {
+            self.0 = crate::record::sum_words(self.0, &[first, second]);
+        }
+    }
+}

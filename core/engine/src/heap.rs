@@ -1,0 +1,511 @@
+//! Blocks and data extents.
+//!
+//! A granule of block class `k` is a *run*: its descriptor has a bit a block. Bits change in the
+//! same record as the word that publishes the block (**H1**), so there is neither leak nor dangling
+//! block at any kill point. A run has an owner that prefers it, which spares contention and decides
+//! nothing: whoever commits holds the descriptor's lock (**H2**).
+
+use crate::access::{Peek, TRIES};
+use crate::error::{Error, Invariant, Result};
+use crate::host::Host;
+use crate::lab::{Mutation, mutated};
+use crate::layout::{BITMAP_WORDS, GRANULE, Kind, LINE, Meta, Place, descriptor, lane};
+use crate::segment::Segment;
+use crate::transaction::{Buffers, Change, Fill, Transaction, Write, mode};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use vasmem_memory::{Memory, Offset};
+
+/// Runs that are looked at for a free block before a fresh granule is taken.
+const LOOK_MAX: u64 = 64;
+
+/// What a descriptor says, read consistently.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// Kind, owner, length.
+    pub meta: Meta,
+    /// One bit a block: in use.
+    pub used: [u64; BITMAP_WORDS],
+}
+
+impl Described {
+    /// Blocks in use.
+    pub fn blocks_used(&self) -> u64 {
+        self.used
+            .iter()
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
+    }
+}
+
+impl<M: Memory, H: Host> Segment<M, H> {
+    /// Reads a descriptor; `None` while somebody is faster again and again.
+    pub fn described(&self, place: Place) -> Option<Described> {
+        let mut peek = Peek::new(self);
+        for _ in 0..TRIES {
+            let Ok(view) = peek.line(place.descriptor) else {
+                continue;
+            };
+            let meta = Meta(peek.view_word(&view, place.descriptor + descriptor::META));
+            let mut used = [0; BITMAP_WORDS];
+            for (i, word) in used.iter_mut().enumerate() {
+                *word = peek.view_word(&view, place.descriptor + descriptor::BITMAP + i as u64 * 8);
+            }
+            if peek.recheck(&view) {
+                return Some(Described { meta, used });
+            }
+        }
+        None
+    }
+
+    /// Kind and number of the block that starts at `at`.
+    ///
+    /// # Errors
+    /// `Corrupted` if no block starts there.
+    pub fn block(&self, at: Offset) -> Result<(Kind, Place, u64)> {
+        let broken = || Error::corrupted(Invariant::Descriptor, at);
+        self.data(at, 8)?;
+        let place = self.geometry.place(at);
+        let meta = Meta(
+            self.memory
+                .load(place.descriptor + descriptor::META, Acquire),
+        );
+        let (kind, within) = (meta.kind(), at - place.granule);
+        match kind.block_bytes() {
+            0 if kind == Kind::SPAN && within == 0 => Ok((kind, place, 0)),
+            0 => Err(broken()),
+            bytes if within % bytes == 0 && within / bytes < kind.blocks() => {
+                Ok((kind, place, within / bytes))
+            }
+            _ => Err(broken()),
+        }
+    }
+
+    /// Bytes that may be used at the block that starts at `at`.
+    ///
+    /// # Errors
+    /// `Corrupted` if no block starts there.
+    pub fn block_bytes(&self, at: Offset) -> Result<u64> {
+        let (kind, place, _) = self.block(at)?;
+        if kind != Kind::SPAN {
+            return Ok(kind.block_bytes());
+        }
+        let meta = Meta(
+            self.memory
+                .load(place.descriptor + descriptor::META, Acquire),
+        );
+        let bytes = meta.granules().saturating_mul(GRANULE);
+        self.data(at, bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl<M: Memory, H: Host> Transaction<'_, M, H> {
+    /// A fresh block for `bytes` of data.
+    ///
+    /// # Errors
+    /// `Full`; those of the system while growing.
+    pub fn alloc(&mut self, bytes: u64) -> Result<Offset> {
+        match Kind::for_bytes(bytes) {
+            Some(kind) => self.alloc_block(kind),
+            None => self.alloc_span(bytes.div_ceil(GRANULE), 0),
+        }
+    }
+
+    /// A fresh block of nodes; it is filled by [`Transaction::fill_nodes`].
+    ///
+    /// # Errors
+    /// As `alloc`.
+    pub fn alloc_nodes(&mut self, kind: Kind) -> Result<Offset> {
+        self.alloc_block(kind)
+    }
+
+    fn alloc_block(&mut self, kind: Kind) -> Result<Offset> {
+        loop {
+            let run = self.lane.runs[usize::from(kind.0)];
+            if run != 0 {
+                if let Some(at) = self.take_from(run, kind)? {
+                    return Ok(at);
+                }
+            }
+            let run = self.find_run(kind)?;
+            self.lane.runs[usize::from(kind.0)] = run;
+        }
+    }
+
+    /// Takes a free block of the run whose descriptor stands at `run`.
+    fn take_from(&mut self, run: Offset, kind: Kind) -> Result<Option<Offset>> {
+        let memory = &self.segment.memory;
+        // A hint only: the commit sets the bit under the lock, if it is clear then.
+        if Meta(memory.load(run + descriptor::META, Relaxed)).kind() != kind {
+            return Ok(None);
+        }
+        let blocks = kind.blocks();
+        for word in 0..blocks.div_ceil(64) {
+            let at = run + descriptor::BITMAP + word * 8;
+            let valid = if blocks - word * 64 >= 64 {
+                !0
+            } else {
+                (1 << (blocks % 64)) - 1
+            };
+            let mut used = memory.load(at, Relaxed) | !valid;
+            for commute in self
+                .lane
+                .buffers
+                .commutes
+                .iter()
+                .filter(|commute| commute.at == at)
+            {
+                match commute.change {
+                    Change::Set(bits) => used |= bits,
+                    Change::Clear(bits) if mutated(Mutation::ReuseInTransaction) => used &= !bits,
+                    _ => {}
+                }
+            }
+            if used != !0 {
+                let bit = used.trailing_ones();
+                self.commute(run, at, Change::Set(1 << bit), mode::COMMUTE | mode::LAST);
+                let number = word * 64 + u64::from(bit);
+                return Ok(Some(self.granule_of(run)? + number * kind.block_bytes()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn granule_of(&self, run: Offset) -> Result<Offset> {
+        let region = self.segment.geometry.region_of(run);
+        let index = (run - region.at) / LINE - region.maps();
+        if index >= region.granules() {
+            return Err(Error::corrupted(Invariant::Descriptor, run));
+        }
+        Ok(region.place(index).granule)
+    }
+
+    /// Frees a block of data or of nodes, or a data extent. It is not used again before the commit,
+    /// nor by this transaction (T2).
+    ///
+    /// # Errors
+    /// `Corrupted` if no block starts there.
+    pub fn free(&mut self, at: Offset) -> Result<()> {
+        let (kind, place, number) = self.segment.block(at)?;
+        let bit = 1 << (number % 64);
+        self.lane.buffers.drop_fill(at);
+        if kind == Kind::SPAN {
+            return self.free_span(place);
+        }
+        let word = place.descriptor + descriptor::BITMAP + number / 64 * 8;
+        if self.lane.buffers.cancel_set(word, bit) {
+            return Ok(());
+        }
+        self.commute(
+            place.descriptor,
+            word,
+            Change::Clear(bit),
+            mode::COMMUTE | mode::LAST,
+        );
+        Ok(())
+    }
+
+    fn free_span(&mut self, place: Place) -> Result<()> {
+        let at = place.descriptor + descriptor::META;
+        let meta = match self.lane.buffers.find_write(at) {
+            Some(i) => Meta(self.lane.buffers.writes[i].value),
+            None => Meta(self.segment.memory.load(at, Acquire)),
+        };
+        self.segment
+            .data(place.granule, meta.granules().saturating_mul(GRANULE))?;
+        let entry = self
+            .lane
+            .buffers
+            .entry(place.descriptor, mode::WRITE | mode::LAST);
+        self.lane.buffers.put_write(Write {
+            entry,
+            at,
+            value: 0,
+        });
+        self.change_map(place.granule, meta.granules(), false)
+    }
+
+    /// Sets or clears the map bits of `granules` granules from `at`.
+    fn change_map(&mut self, at: Offset, granules: u64, set: bool) -> Result<()> {
+        let mut left = granules;
+        let mut granule = at;
+        while left > 0 {
+            let place = self.segment.geometry.place(granule);
+            let bits = (64 - u64::from(place.map_bit)).min(left);
+            let mask = if bits == 64 {
+                !0
+            } else {
+                ((1 << bits) - 1) << place.map_bit
+            };
+            let change = if set {
+                Change::Set(mask)
+            } else {
+                Change::Clear(mask)
+            };
+            if set || !self.lane.buffers.cancel_set(place.map_word, mask) {
+                self.commute(
+                    place.map,
+                    place.map_word,
+                    change,
+                    mode::COMMUTE | mode::LAST,
+                );
+            }
+            granule += bits * GRANULE;
+            left -= bits;
+        }
+        Ok(())
+    }
+
+    /// A data extent of `granules` granules in one piece.
+    ///
+    /// # Errors
+    /// As `alloc`.
+    pub(crate) fn alloc_span(&mut self, granules: u64, owner: u16) -> Result<Offset> {
+        let at = loop {
+            match self
+                .segment
+                .find_granules(granules, |place| self.is_taken(place))
+            {
+                Some(at) => break at,
+                None => self.segment.grow(granules * GRANULE, self.patience)?,
+            }
+        };
+        self.change_map(at, granules, true)?;
+        let place = self.segment.geometry.place(at);
+        let entry = self
+            .lane
+            .buffers
+            .entry(place.descriptor, mode::WRITE | mode::LAST);
+        let meta = Meta::new(Kind::SPAN, owner, granules);
+        let meta_at = place.descriptor + descriptor::META;
+        self.lane.buffers.put_write(Write {
+            entry,
+            at: meta_at,
+            value: meta.0,
+        });
+        Ok(at)
+    }
+
+    /// Whether this transaction itself has taken or freed the granule (T2).
+    fn is_taken(&self, place: Place) -> bool {
+        let commutes = &self.lane.buffers.commutes;
+        commutes.iter().any(|commute| {
+            let (Change::Set(bits) | Change::Clear(bits) | Change::Add(bits)) = commute.change;
+            commute.at == place.map_word && bits & 1 << place.map_bit != 0
+        })
+    }
+
+    /// Descriptor of a run of `kind` with a free block: one nearby, or a fresh granule, or any run
+    /// with space before the segment grows.
+    fn find_run(&mut self, kind: Kind) -> Result<Offset> {
+        if let Some(run) = self.look_for_run(kind, LOOK_MAX)? {
+            return Ok(run);
+        }
+        loop {
+            let segment = self.segment;
+            if let Some(at) = segment.find_granules(1, |place| self.is_taken(place)) {
+                match self.make_run(segment.geometry.place(at), kind, true) {
+                    Err(Error::Conflict) => continue,
+                    done => return done,
+                }
+            }
+            if let Some(run) = self.look_for_run(kind, u64::MAX)? {
+                return Ok(run);
+            }
+            segment.grow(GRANULE, self.patience)?;
+        }
+    }
+
+    /// Looks at up to `count` granules, from where the last search ended, for a run of `kind` with
+    /// free blocks that no other lane allocates from, or an empty run of data that may change class.
+    fn look_for_run(&mut self, kind: Kind, count: u64) -> Result<Option<Offset>> {
+        let segment = self.segment;
+        let (from, backed) = (segment.geometry.heap_at, segment.backed());
+        let total = (backed - from) / GRANULE;
+        let thorough = count >= total;
+        let mut at = self.lane.run_cursor;
+        for _ in 0..count.min(total) {
+            at += GRANULE;
+            if at < from || at >= backed {
+                at = from;
+            }
+            let region = segment.geometry.region_of(at);
+            if at < region.data_at() {
+                at = region.data_at();
+                if at >= backed {
+                    continue;
+                }
+            }
+            let place = segment.geometry.place(at);
+            let meta = Meta(
+                segment
+                    .memory
+                    .load(place.descriptor + descriptor::META, Relaxed),
+            );
+            let same = meta.kind() == kind;
+            let data = !kind.is_node() && meta.kind() < Kind::SPAN && meta.kind() != Kind::FREE;
+            if !same && !data || self.lane.buffers.touches(place.descriptor) {
+                continue;
+            }
+            let Some(described) = segment.described(place) else {
+                continue;
+            };
+            if self.is_anothers(described.meta.owner()) && !thorough {
+                continue;
+            }
+            let used = described.blocks_used();
+            let room = kind.blocks() - used.min(kind.blocks());
+            let usable = same
+                && room
+                    >= if thorough {
+                        1
+                    } else {
+                        kind.blocks().div_ceil(8)
+                    };
+            if usable || !same && used == 0 {
+                self.lane.run_cursor = at;
+                match self.make_run(place, kind, false) {
+                    Err(Error::Conflict) => continue,
+                    done => return done.map(Some),
+                }
+            }
+        }
+        self.lane.run_cursor = at;
+        Ok(None)
+    }
+
+    fn is_anothers(&self, owner: u16) -> bool {
+        owner != 0
+            && owner != self.lane.id + 1
+            && u64::from(owner) <= self.segment.lanes_used()
+            && self.segment.owner_pid(owner - 1) != 0
+    }
+
+    /// A transaction of its own: makes the granule a run of `kind` that prefers this lane. In a new
+    /// node extent every line gets its version word, durably, before the extent can be used.
+    fn make_run(&mut self, place: Place, kind: Kind, fresh: bool) -> Result<Offset> {
+        let meta_at = place.descriptor + descriptor::META;
+        self.apart(|tx| {
+            let view = tx.see_line(place.descriptor, mode::READ | mode::LAST)?;
+            let found = Meta(tx.segment.memory.load(meta_at, Acquire));
+            let changes = found.kind() != kind;
+            if fresh {
+                tx.change_map(place.granule, 1, true)?;
+            } else if changes && (found.kind().is_node() || found.kind() >= Kind::SPAN) {
+                return Err(Error::Conflict);
+            }
+            if changes {
+                for word in 0..BITMAP_WORDS as u64 {
+                    let at = place.descriptor + descriptor::BITMAP + word * 8;
+                    if tx.segment.memory.load(at, Acquire) != 0 {
+                        return Err(if fresh {
+                            Error::corrupted(Invariant::Bitmap, at)
+                        } else {
+                            Error::Conflict
+                        });
+                    }
+                }
+                if kind.is_node() {
+                    tx.fill_versions(place.granule);
+                }
+            }
+            tx.write(&view, meta_at, Meta::new(kind, tx.lane.id + 1, 1).0);
+            Ok(())
+        })?;
+        Ok(place.descriptor)
+    }
+
+    /// Fresh version words for a whole granule, from the segment's floor.
+    fn fill_versions(&mut self, granule: Offset) {
+        let floor = self
+            .segment
+            .memory
+            .load(crate::layout::header::FLOOR, Acquire);
+        let word = crate::version::Version::unlocked(floor).0.to_le_bytes();
+        let buffers = &mut self.lane.buffers;
+        let from = buffers.arena.len();
+        buffers.arena.resize(from + GRANULE as usize, 0);
+        for line in buffers.arena[from..].chunks_exact_mut(LINE as usize) {
+            line[..8].copy_from_slice(&word);
+        }
+        buffers.fills.push(Fill {
+            at: granule,
+            from,
+            len: GRANULE as usize,
+            nodes: false,
+        });
+    }
+
+    /// Runs and commits another transaction on this lane, whose record is idle while this one is
+    /// still being gathered.
+    fn apart<T>(&mut self, mut body: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        let saved = std::mem::take(&mut self.lane.buffers);
+        let order = std::mem::take(&mut self.lane.order);
+        let result = body(self).and_then(|value| self.commit().map(|()| value));
+        self.lane.buffers = saved;
+        self.lane.order = order;
+        result
+    }
+
+    /// Makes sure that the lane has a continuation block of at least `bytes`, and keeps it.
+    pub(crate) fn keep_continuation(&mut self, bytes: u64) -> Result<()> {
+        if self.lane.continuation.1 >= bytes {
+            return Ok(());
+        }
+        let granules = bytes.next_power_of_two().div_ceil(GRANULE);
+        let old = self.lane.continuation;
+        let tail = self.segment.geometry.lane(u64::from(self.lane.id) + 1) - lane::TAIL;
+        let at = loop {
+            let kept = self.apart(|tx| {
+                let at = tx.alloc_span(granules, tx.lane.id + 1)?;
+                let place = tx.segment.geometry.place(at);
+                let entry = tx
+                    .lane
+                    .buffers
+                    .entry(place.descriptor, mode::WRITE | mode::LAST);
+                let kept = [(lane::KEPT, at), (lane::KEPT_BYTES, granules * GRANULE)];
+                for (word, value) in kept {
+                    tx.lane.buffers.put_write(Write {
+                        entry,
+                        at: tail + word,
+                        value,
+                    });
+                }
+                if old.0 != 0 {
+                    tx.free(old.0)?;
+                }
+                Ok(at)
+            });
+            match kept {
+                Err(Error::Conflict) => {}
+                done => break done?,
+            }
+        };
+        self.lane.continuation = (at, granules * GRANULE);
+        Ok(())
+    }
+}
+
+impl Buffers {
+    /// Takes back a bit that this transaction was going to set.
+    fn cancel_set(&mut self, at: Offset, mask: u64) -> bool {
+        for commute in self.commutes.iter_mut().filter(|commute| commute.at == at) {
+            if let Change::Set(bits) = &mut commute.change {
+                if *bits & mask == mask {
+                    *bits &= !mask;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Forgets the content of a block that is freed before it was ever there.
+    fn drop_fill(&mut self, at: Offset) {
+        self.fills.retain(|fill| fill.at != at);
+    }
+
+    fn touches(&self, descriptor: Offset) -> bool {
+        self.entries.iter().any(|entry| entry.node == descriptor)
+    }
+}

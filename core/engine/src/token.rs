@@ -1,0 +1,147 @@
+//! The writer token: whoever holds it is the only one that commits.
+//!
+//! **W1** the holder sets it, then waits until every other lane is seen idle; a lane prepares, then
+//! looks at it. With a full fence on both sides one of the two sees the other.
+
+use crate::error::{Error, Holder, Result};
+use crate::host::{Host, Patience};
+use crate::lab::{Mutation, Point, mutated};
+use crate::lanes::Lane;
+use crate::layout::header;
+use crate::record::{Phase, Record};
+use crate::segment::Segment;
+use crate::transaction::Transaction;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use vasmem_memory::Memory;
+
+/// Conflicts in a row after which a transaction runs under the token: nothing starves.
+const ATTEMPTS_MAX: u32 = 64;
+
+impl<M: Memory, H: Host> Segment<M, H> {
+    /// Runs `body` and commits, again and again until it succeeds.
+    ///
+    /// # Errors
+    /// Those of `body` and of the commit; `Conflict` never leaves. After an error nothing happened.
+    #[inline]
+    pub fn write<T>(
+        &self,
+        patience: &mut dyn Patience,
+        mut body: impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
+    ) -> Result<T> {
+        let mut lane = self.lane(patience)?;
+        for round in 0..ATTEMPTS_MAX {
+            match self.attempt(&mut lane, patience, &mut body) {
+                Err(Error::Conflict) => patience.pause(round, Holder::Conflicts).map(|_| ())?,
+                done => return done,
+            }
+        }
+        self.take_token(&mut lane, patience)?;
+        let done = loop {
+            match self.attempt(&mut lane, patience, &mut body) {
+                Err(Error::Conflict) => {}
+                done => break done,
+            }
+        };
+        self.drop_token(&lane)?;
+        done
+    }
+
+    #[inline]
+    fn attempt<T>(
+        &self,
+        lane: &mut Lane,
+        patience: &mut dyn Patience,
+        body: &mut impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
+    ) -> Result<T> {
+        let mut tx = Transaction::resume(self, lane, patience);
+        tx.reset();
+        let value = body(&mut tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// Takes the token for `lane`: from here until [`Segment::drop_token`] nobody else commits.
+    ///
+    /// # Errors
+    /// `Timeout` or `Interrupted` while waiting; the token is free again then.
+    pub fn take_token(&self, lane: &mut Lane, patience: &mut dyn Patience) -> Result<()> {
+        let mine = u64::from(lane.id) + 1;
+        let mut round = 0;
+        loop {
+            match self.memory.cas(header::TOKEN, 0, mine, SeqCst, Acquire) {
+                Ok(_) => break,
+                Err(held) => self.wait_for_holder(held, round, patience)?,
+            }
+            round += 1;
+        }
+        self.memory.fence_after_cas();
+        self.switches.hit(Point::TokenSet)?;
+        if let Err(error) = self.wait_for_quiet(lane.id, patience) {
+            if !matches!(error, Error::Died) {
+                self.memory.store(header::TOKEN, 0, Release);
+            }
+            return Err(error);
+        }
+        self.switches.hit(Point::TokenQuiet)
+    }
+
+    /// Gives the token back.
+    ///
+    /// # Errors
+    /// Only from a failpoint.
+    pub fn drop_token(&self, lane: &Lane) -> Result<()> {
+        self.switches.hit(Point::TokenDone)?;
+        debug_assert_eq!(
+            self.memory.load(header::TOKEN, Acquire),
+            u64::from(lane.id) + 1
+        );
+        self.memory.store(header::TOKEN, 0, Release);
+        Ok(())
+    }
+
+    fn wait_for_holder(&self, held: u64, round: u32, patience: &mut dyn Patience) -> Result<()> {
+        let holder = (held.wrapping_sub(1)) as u16;
+        if u64::from(holder) >= self.lanes_used() {
+            return Err(Error::corrupted(
+                crate::error::Invariant::Lock,
+                header::TOKEN,
+            ));
+        }
+        if patience.pause(round, Holder::Token(holder))? {
+            self.recover_dead(holder)?;
+        }
+        Ok(())
+    }
+
+    /// Every other lane is out of PREPARED and COMMITTED, the dead ones by recovery.
+    fn wait_for_quiet(&self, own: u16, patience: &mut dyn Patience) -> Result<()> {
+        if mutated(Mutation::TokenNoWait) {
+            return Ok(());
+        }
+        for lane in (0..self.lanes_used() as u16).filter(|&lane| lane != own) {
+            let mut round = 0;
+            while Record::state(&self.memory, &self.geometry, lane).phase() != Some(Phase::Idle) {
+                if patience.pause(round, Holder::Lane(lane))? {
+                    self.recover_dead(lane)?;
+                }
+                round += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M: Memory, H: Host> Transaction<'_, M, H> {
+    /// Waits until another's token is gone. Our record is idle.
+    pub(crate) fn wait_for_token(&mut self) -> Result<()> {
+        let mut round = 0;
+        loop {
+            let held = self.segment.memory.load(header::TOKEN, Acquire);
+            if held == 0 || held == u64::from(self.lane.id) + 1 {
+                return Ok(());
+            }
+            self.segment.wait_for_holder(held, round, self.patience)?;
+            round += 1;
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! A segment's file mapped into this process.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, fence};
+
+use rustix::fs::{FallocateFlags, fallocate, fstat, fsync};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::param::page_size;
+
+use crate::flush::{self, Method};
+use crate::region::Region;
+use crate::sigbus::Guard;
+use crate::tap::{Socket, Tap};
+use crate::words::Window;
+use crate::{Medium, Memory, Offset, Ordering};
+
+/// What a mapping may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading; a write is refused as if it were out of range.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// Why a file could not be mapped.
+#[derive(Debug)]
+pub enum MapError {
+    /// No bytes, or more than an address space holds.
+    BadSize(u64),
+    /// This process has as many mappings as it can guard against vanishing files.
+    TooMany,
+    /// The system refused: no address space (a limit on it?), or not a file that can be mapped.
+    Refused {
+        /// The bytes asked for.
+        reserve: u64,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MapError::BadSize(bytes) => write!(f, "cannot reserve {bytes} bytes of addresses"),
+            MapError::TooMany => write!(f, "too many mappings in this process"),
+            MapError::Refused { reserve, source } => {
+                write!(f, "cannot map {reserve} bytes: {source}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MapError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            MapError::Refused { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// A file mapped with all the addresses it may ever need, so that growth moves nothing.
+///
+/// Accesses are checked against the reservation, which may reach past the end of the file: there,
+/// and where the file was cut off, reading gives zeros, writing is lost, and the mapping is
+/// poisoned.
+pub struct Mapped {
+    // Dropped in this order: the guard knows the region's addresses.
+    guard: Guard,
+    region: Region,
+    limit: AtomicU64,
+    flushes: Option<Method>,
+    socket: Socket,
+    fd: OwnedFd,
+}
+
+impl Mapped {
+    /// Maps the file behind `fd` (which is duplicated) at some address and reserves `reserve_bytes`
+    /// of them, rounded up to whole pages. The limit is 0 until it is set.
+    pub fn map(
+        fd: BorrowedFd<'_>,
+        reserve_bytes: u64,
+        access: Access,
+        medium: Medium,
+    ) -> Result<Mapped, MapError> {
+        let bytes = reserve_bytes
+            .checked_next_multiple_of(page_size() as u64)
+            .filter(|bytes| (1..=isize::MAX as u64).contains(bytes))
+            .ok_or(MapError::BadSize(reserve_bytes))?;
+        let refused = |source: io::Error| MapError::Refused {
+            reserve: bytes,
+            source,
+        };
+        let on_lines = medium == Medium::CacheLine;
+        let fd = fcntl_dupfd_cloexec(fd, 0).map_err(|e| refused(e.into()))?;
+        let region = Region::map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
+        let guard = Guard::watch(region.window()).map_err(refused)?;
+        Ok(Mapped {
+            guard: guard.ok_or(MapError::TooMany)?,
+            region,
+            limit: AtomicU64::new(0),
+            flushes: on_lines.then(flush::method),
+            socket: Socket::default(),
+            fd,
+        })
+    }
+
+    /// Raises [`Memory::limit`] to `end`, at most to the reservation's; it never falls.
+    pub fn set_limit(&self, end: Offset) {
+        let end = end.min(self.reserved());
+        self.limit.fetch_max(end, Ordering::Relaxed);
+    }
+
+    /// The file's size in bytes, now.
+    pub fn file_size(&self) -> io::Result<u64> {
+        Ok(fstat(&self.fd)?.st_size as u64)
+    }
+
+    /// Backs `len` bytes from `at` with space of their own and lengthens the file to hold them. An
+    /// error may leave a part of it done, which does no harm.
+    pub fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
+        // A signal undoes the whole step on tmpfs: smaller ones get between frequent signals.
+        const SMALLEST_STEP: u64 = 1 << 20;
+        let end = at.checked_add(len).ok_or(Errno::FBIG)?;
+        let (mut done, mut step) = (at, len);
+        while done < end {
+            let piece = step.min(end - done);
+            match fallocate(&self.fd, FallocateFlags::empty(), done, piece) {
+                Ok(()) => done += piece,
+                Err(Errno::INTR) => step = (piece / 2).max(SMALLEST_STEP),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the space of `len` bytes from `at` back to the system. They read as zeros, and must be
+    /// allocated again before they are written: a hole in a full file system is a fault.
+    pub fn punch(&self, at: Offset, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::io::retry_on_intr(|| {
+            fallocate(&self.fd, mode, at, len)
+        })?)
+    }
+
+    /// Makes all that was written durable by the file system's means. It may take milliseconds.
+    pub fn sync(&self) -> io::Result<()> {
+        self.drain();
+        Ok(rustix::io::retry_on_intr(|| fsync(&self.fd))?)
+    }
+
+    /// Hints that the line at `at` will be read soon.
+    #[inline]
+    pub fn prefetch(&self, at: Offset) {
+        self.window().prefetch(at);
+    }
+
+    /// See [`Memory::poisoned`].
+    #[inline]
+    pub fn poisoned(&self) -> bool {
+        self.guard.poisoned()
+    }
+
+    /// Puts a recording tap in, or takes it out. Operations of other threads that are under way
+    /// meanwhile may be missed.
+    pub fn tap(&self, tap: Option<Arc<dyn Tap>>) {
+        let recording = tap.is_some();
+        self.socket.plug(tap);
+        self.window().set_open(!recording);
+    }
+
+    /// Whether writes are possible.
+    pub fn writable(&self) -> bool {
+        self.window().is_writable()
+    }
+
+    /// Whether the kernel promises that flushed lines stay reachable after a power failure, which
+    /// only a mapping with [`Medium::CacheLine`] on a DAX mount has (`MAP_SYNC`). Without it that
+    /// medium is an emulation.
+    pub fn synchronous(&self) -> bool {
+        self.region.is_synchronous()
+    }
+
+    /// The reservation in bytes: whole pages, at least what was asked for.
+    pub fn reserved(&self) -> u64 {
+        self.window().bytes()
+    }
+
+    /// Where the mapping is in this process.
+    pub fn base_address(&self) -> usize {
+        self.window().base().addr().get()
+    }
+
+    #[inline(always)]
+    fn window(&self) -> &Window {
+        self.region.window()
+    }
+}
+
+impl Memory for Mapped {
+    #[inline]
+    fn load(&self, at: Offset, order: Ordering) -> u64 {
+        match self.window().word(at) {
+            Some(word) => word.load(order),
+            None => self.refused(),
+        }
+    }
+
+    #[inline]
+    fn store(&self, at: Offset, value: u64, order: Ordering) {
+        match self.window().open_word(at) {
+            Some(word) => word.store(value, order),
+            None => self.store_slowly(at, value, order),
+        }
+    }
+
+    #[inline]
+    fn cas(
+        &self,
+        at: Offset,
+        old: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        match self.window().open_word(at) {
+            Some(word) => word.compare_exchange(old, new, success, failure),
+            None => self.cas_slowly(at, old, new),
+        }
+    }
+
+    #[inline]
+    fn copy_out(&self, at: Offset, into: &mut [u8]) {
+        if !self.window().copy_out(at, into) {
+            self.refused();
+            into.fill(0);
+        }
+    }
+
+    #[inline]
+    fn copy_in(&self, at: Offset, from: &[u8]) {
+        if !self.window().copy_in_open(at, from) {
+            self.copy_in_slowly(at, from);
+        }
+    }
+
+    #[inline]
+    fn fence(&self, order: Ordering) {
+        if order != Ordering::Relaxed {
+            fence(order);
+        }
+    }
+
+    #[inline]
+    fn flush(&self, at: Offset, len: u64) {
+        if let Some(method) = self.flushes {
+            self.flush_by(method, at, len);
+        }
+    }
+
+    #[inline]
+    fn drain(&self) {
+        if self.flushes.is_some() {
+            if self.window().is_open() {
+                flush::drain();
+            } else {
+                self.drain_slowly();
+            }
+        }
+    }
+
+    #[inline]
+    fn needs_flush(&self) -> bool {
+        self.flushes.is_some()
+    }
+
+    #[inline]
+    fn limit(&self) -> Offset {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn poisoned(&self) -> bool {
+        Mapped::poisoned(self)
+    }
+
+    #[inline]
+    fn prefetch(&self, at: Offset) {
+        Mapped::prefetch(self, at);
+    }
+
+    #[inline]
+    fn fence_after_cas(&self) {
+        if cfg!(target_arch = "x86_64") {
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    fn raise_limit(&self, end: Offset) {
+        let there = self.file_size().unwrap_or(0);
+        self.set_limit(end.min(there));
+    }
+
+    fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
+        Mapped::allocate(self, at, len)?;
+        if self.needs_flush() { self.sync() } else { Ok(()) }
+    }
+}
+
+/// The slow path: accesses that are refused, and all writes while a tap records.
+impl Mapped {
+    #[cold]
+    fn refused(&self) -> u64 {
+        self.guard.poison();
+        0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slowly(&self, at: Offset, value: u64, order: Ordering) {
+        match self.window().writable_word(at) {
+            Some(word) => self.socket.observe(
+                || word.store(value, order),
+                |tap, ()| tap.store(at, &value.to_le_bytes()),
+            ),
+            None => _ = self.refused(),
+        }
+    }
+
+    /// With the strongest order: here it does not matter, and it makes one copy of the code.
+    #[cold]
+    #[inline(never)]
+    fn cas_slowly(&self, at: Offset, old: u64, new: u64) -> Result<u64, u64> {
+        let Some(word) = self.window().writable_word(at) else {
+            self.refused();
+            return Err(!old);
+        };
+        self.socket.observe(
+            || word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst),
+            |tap, done| {
+                if done.is_ok() {
+                    tap.store(at, &new.to_le_bytes());
+                }
+            },
+        )
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_in_slowly(&self, at: Offset, from: &[u8]) {
+        let report = |tap: &dyn Tap, done: &bool| {
+            if *done {
+                tap.store(at, from);
+            }
+        };
+        if !self
+            .socket
+            .observe(|| self.window().copy_in(at, from), report)
+        {
+            self.refused();
+        }
+    }
+
+    fn flush_by(&self, method: Method, at: Offset, len: u64) {
+        if self.window().is_open() {
+            if !self.window().flush(method, at, len) {
+                self.refused();
+            }
+        } else {
+            self.flush_slowly(method, at, len);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_slowly(&self, method: Method, at: Offset, len: u64) {
+        let report = |tap: &dyn Tap, done: &bool| {
+            if *done {
+                tap.flush(at, len);
+            }
+        };
+        let flush = || self.window().flush(method, at, len);
+        if !self.socket.observe(flush, report) {
+            self.refused();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drain_slowly(&self) {
+        self.socket.observe(flush::drain, |tap, ()| tap.fence());
+    }
+}
