@@ -1,4 +1,48 @@
-"""Where a segment's bytes come from and what they promise."""
+"""Where a segment's bytes come from and what they promise: the registry of backends by name.
 
+A backend is control plane only: it turns a name into file descriptors and an honest Promises value.
+Other packages add backends by an entry point of the group `vasmem.backends`, named like the scheme
+of their URLs, that leads to a class without arguments fulfilling `vasmem.backends.base.Backend`.
+"""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+# The folder stands at the root of the checkout; loaded twice, its registry would exist twice.
 if __name__ != "vasmem.backends":
     raise ImportError("import this package as vasmem.backends")
+
+from vasmem.backends.base import Attributes, Backend, Opened
+from vasmem.errors import BackendUnavailable
+
+__all__ = ["Attributes", "Backend", "Opened", "available", "get"]
+
+GROUP = "vasmem.backends"
+# Named here and not by entry points: found without reading the metadata of every distribution, and
+# not replaceable by another package.
+_OWN = {"shm": "ShmBackend"}
+
+
+def _foreign() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _OWN}
+
+
+def available() -> list[str]:
+    """Names of all backends, sorted; being listed does not mean that this machine can run it."""
+    return sorted([*_OWN, *_foreign()])
+
+
+@cache
+def get(name: str) -> Backend:
+    """The backend of that name, one object a process. Raises BackendUnavailable."""
+    if name in _OWN:
+        own: Backend = getattr(import_module(f"vasmem.backends.{name}"), _OWN[name])()
+        return own
+    if entry := _foreign().get(name):
+        loaded: Backend = entry.load()()
+        return loaded
+    raise BackendUnavailable(
+        f"no backend is named {name!r}; there are: {', '.join(available())}. Others come with "
+        f"packages that register an entry point of the group {GROUP!r}"
+    )

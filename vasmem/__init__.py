@@ -1,5 +1,48 @@
 """Named memory segments with crash-safe data structures, shared by unrelated processes."""
 
-from vasmem import _core
+from vasmem.errors import (
+    BackendUnavailable,
+    ConflictError,
+    FormatMismatch,
+    LockTimeout,
+    NeedsRecovery,
+    NotSwitchedIn,
+    PermissionDenied,
+    SegmentCorrupted,
+    SegmentExists,
+    SegmentFull,
+    SegmentNotFound,
+    VasmemError,
+    WrongType,
+)
+from vasmem.hashmap import HashMap
+from vasmem.listing import SegmentInfo, segments
+from vasmem.promises import Promises
+from vasmem.segment import Segment, attach, create, open, remove
 
-__all__ = ["_core"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendUnavailable",
+    "ConflictError",
+    "FormatMismatch",
+    "HashMap",
+    "LockTimeout",
+    "NeedsRecovery",
+    "NotSwitchedIn",
+    "PermissionDenied",
+    "Promises",
+    "Segment",
+    "SegmentCorrupted",
+    "SegmentExists",
+    "SegmentFull",
+    "SegmentInfo",
+    "SegmentNotFound",
+    "VasmemError",
+    "WrongType",
+    "attach",
+    "create",
+    "open",
+    "remove",
+    "segments",
+]

@@ -1,0 +1,310 @@
+"""Segments that are files of one directory: what the backends over a file system share.
+
+A segment NAME with inode number N has the companion lock file `.NAME.N.lock`. The number pairs them
+for good: an inode is not used again while anyone has the segment open, so whoever opened the
+segment finds its own lock file or none, never that of a later segment of the same name.
+
+Both files are made nameless and linked when complete, the lock file first. While it has a name and
+the segment has none yet, its creator holds a flock on it; without that flock it is the leftover of
+a process that was killed, and `sweep` takes it away.
+"""
+
+import errno
+import fcntl
+import os
+import pwd
+import re
+import stat
+from collections.abc import Callable, Iterator
+
+from vasmem.backends.base import Attributes, Opened
+from vasmem.errors import (
+    BackendUnavailable,
+    FormatMismatch,
+    PermissionDenied,
+    SegmentExists,
+    SegmentNotFound,
+    VasmemError,
+)
+
+ANY_OWNER = "any"
+_LOCK_NAME = re.compile(r"\.(.+)\.(\d+)\.lock", re.DOTALL)
+# A name may come and go between two looks at it; who meets that more often than this gives up.
+_TRIES_MAX = 100
+
+
+def lock_name(name: str, inode: int) -> str:
+    """Name of the companion lock file of that segment, in the same directory."""
+    return f".{name}.{inode}.lock"
+
+
+def lock_mode(mode: int) -> int:
+    """Permission bits of the lock file: those who may write the segment, for both.
+
+    A reader of the segment gets none: a shared byte lock takes only read permission and would
+    disturb writers.
+    """
+    writers = mode & 0o222
+    return writers | writers << 1
+
+
+def user_name(uid: int) -> str:
+    """Name of that user; the uid as text where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def create(
+    directory_fd: int, name: str, url: str, *, mode: int, fill: Callable[[Opened], None]
+) -> Opened:
+    """Make a segment and its lock file nameless, fill it, and give both their names."""
+    if mode & ~0o666 or mode & 0o600 != 0o600:
+        raise ValueError(
+            f"mode {mode:#o} of {url} is not possible: a segment is never executable and its "
+            "owner always reads and writes it, as in 0o600, 0o640, 0o660"
+        )
+    sweep(directory_fd)
+    if _exists(directory_fd, name):
+        raise _exists_error(url)
+    fd = _nameless(directory_fd, mode, url)
+    lock_fd = None
+    try:
+        lock_fd = _nameless(directory_fd, lock_mode(mode), url)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX)
+        made = Opened(fd, lock_fd)
+        fill(made)
+        companion = lock_name(name, os.fstat(fd).st_ino)
+        _link(directory_fd, lock_fd, companion, f"the lock file {companion} of {url}")
+        try:
+            _link(directory_fd, fd, name, url)
+        except BaseException:
+            os.unlink(companion, dir_fd=directory_fd)
+            raise
+        fcntl.flock(lock_fd, fcntl.LOCK_UN)
+        return made
+    except BaseException:
+        os.close(fd)
+        if lock_fd is not None:
+            os.close(lock_fd)
+        raise
+
+
+def open_pair(
+    directory_fd: int, name: str, url: str, *, readonly: bool, owner: str | None
+) -> Opened:
+    """Open a segment and, for writers, its lock file."""
+    for _ in range(_TRIES_MAX):
+        fd = _open_segment(directory_fd, name, url, readonly)
+        try:
+            found = os.fstat(fd)
+            _check_kind(found, url)
+            _check_owner(found, url, owner)
+            if readonly:
+                return Opened(fd, None)
+            lock_fd = _open_lock(directory_fd, name, url, found)
+            if lock_fd is not None:
+                return Opened(fd, lock_fd)
+            if _inode(directory_fd, name) == found.st_ino:
+                raise FormatMismatch(
+                    f"{url} has lost its lock file {lock_name(name, found.st_ino)}, so nobody can "
+                    "write it safely; attach it with readonly=True to save the data, then remove it"
+                )
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise not_found(url)
+
+
+def attributes(directory_fd: int, name: str, url: str) -> Attributes:
+    """Attributes of the segment of that name."""
+    try:
+        found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        raise not_found(url) from None
+    _check_kind(found, url)
+    return Attributes(name, found.st_size, stat.S_IMODE(found.st_mode), user_name(found.st_uid))
+
+
+def listing(directory_fd: int) -> Iterator[Attributes]:
+    """Attributes of every segment in the directory, sorted by name."""
+    sweep(directory_fd)
+    for name in sorted(os.listdir(directory_fd)):
+        if name.startswith("."):
+            continue
+        try:
+            yield attributes(directory_fd, name, name)
+        except (SegmentNotFound, FormatMismatch):
+            continue
+
+
+def remove(directory_fd: int, name: str, url: str) -> None:
+    """Unlink the segment, then its lock file: at no moment does a name stand without its lock."""
+    inode = _inode(directory_fd, name)
+    if inode is None:
+        raise not_found(url)
+    try:
+        _check_kind(os.stat(name, dir_fd=directory_fd, follow_symlinks=False), url)
+        os.unlink(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        raise not_found(url) from None
+    except PermissionError:
+        found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+        raise PermissionDenied(
+            f"{url} belongs to {user_name(found.st_uid)}; only its owner or root can remove it"
+        ) from None
+    _unlink_quietly(directory_fd, lock_name(name, inode))
+
+
+def sweep(directory_fd: int) -> None:
+    """Remove lock files whose segment has no name and whose creator is dead."""
+    for companion in os.listdir(directory_fd):
+        match = _LOCK_NAME.fullmatch(companion)
+        if match is None or _inode(directory_fd, match[1]) == int(match[2]):
+            continue
+        try:
+            fd = os.open(companion, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory_fd)
+        except OSError:  # gone by now, or another user's to clean
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Again under the lock: its creator may have finished since the first look.
+            if _inode(directory_fd, match[1]) != int(match[2]):
+                _unlink_quietly(directory_fd, companion)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)
+
+
+def not_found(url: str) -> SegmentNotFound:
+    """The error for a name that no segment bears."""
+    return SegmentNotFound(
+        f"no segment is named {url}; vasmem.segments() lists those there are, and vasmem.create() "
+        "or vasmem.open() makes one"
+    )
+
+
+def _exists_error(url: str) -> SegmentExists:
+    return SegmentExists(
+        f"{url} exists already; attach it with vasmem.attach() or vasmem.open(), or remove it first"
+    )
+
+
+def _inode(directory_fd: int, name: str) -> int | None:
+    try:
+        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _exists(directory_fd: int, name: str) -> bool:
+    return _inode(directory_fd, name) is not None
+
+
+def _nameless(directory_fd: int, mode: int, url: str) -> int:
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    except PermissionError:
+        raise PermissionDenied(
+            f"you may not create {url}: its directory is not writable for "
+            f"{user_name(os.geteuid())}; ask its owner for mode 1777, as /tmp has"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+        raise BackendUnavailable(
+            f"the file system of {url} has no nameless files (O_TMPFILE); use tmpfs, ext4 or xfs"
+        ) from None
+    os.fchmod(fd, mode)  # the umask has no say here
+    return fd
+
+
+def _link(directory_fd: int, fd: int, name: str, what: str) -> None:
+    try:
+        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
+    except FileExistsError:
+        raise _exists_error(what) from None
+
+
+def _open_segment(directory_fd: int, name: str, url: str, readonly: bool) -> int:
+    access = os.O_RDONLY if readonly else os.O_RDWR
+    # O_NONBLOCK: a FIFO of that name must not block us; it has no effect on a regular file.
+    flags = access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=directory_fd)
+    except FileNotFoundError:
+        raise not_found(url) from None
+    except PermissionError:
+        raise _denied(directory_fd, name, url, readonly) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _wrong_kind(url) from None
+        raise
+
+
+def _open_lock(directory_fd: int, name: str, url: str, segment: os.stat_result) -> int | None:
+    """The lock file of that segment, or None where there is none."""
+    companion = lock_name(name, segment.st_ino)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(companion, flags, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise PermissionDenied(
+            f"you may write {url} but not its lock file {companion}; its owner must give both the "
+            "same writers, or attach with readonly=True"
+        ) from None
+    found = os.fstat(fd)
+    if found.st_uid != segment.st_uid or not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise PermissionDenied(
+            f"the lock file {companion} of {url} belongs to {user_name(found.st_uid)}, the segment "
+            f"to {user_name(segment.st_uid)}: someone laid it there; remove it"
+        )
+    return fd
+
+
+def _denied(directory_fd: int, name: str, url: str, readonly: bool) -> VasmemError:
+    try:
+        found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return not_found(url)
+    advice = "ask its owner for permission (mode= when creating it)"
+    if not readonly and os.access(name, os.R_OK, dir_fd=directory_fd, effective_ids=True):
+        advice = "attach it with readonly=True, which you may, or " + advice
+    return PermissionDenied(
+        f"{url} belongs to {user_name(found.st_uid)} with mode {stat.S_IMODE(found.st_mode):04o} "
+        f"and {user_name(os.geteuid())} may not {'read' if readonly else 'write'} it; {advice}"
+    )
+
+
+def _check_kind(found: os.stat_result, url: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _wrong_kind(url)
+
+
+def _wrong_kind(url: str) -> FormatMismatch:
+    return FormatMismatch(f"{url} is not a segment but a directory, link or device; remove it")
+
+
+def _check_owner(found: os.stat_result, url: str, owner: str | None) -> None:
+    """Nobody is lured into another user's segment of an expected name."""
+    if found.st_uid in (os.geteuid(), 0) or owner == ANY_OWNER:
+        return
+    name = user_name(found.st_uid)
+    if owner not in (name, str(found.st_uid)):
+        expected = f"not to {owner}" if owner else f"not to you ({user_name(os.geteuid())}) or root"
+        raise PermissionDenied(
+            f"{url} belongs to {name}, {expected}; if you trust {name}, say owner={name!r}"
+        )
+
+
+def _unlink_quietly(directory_fd: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=directory_fd)
+    except (FileNotFoundError, PermissionError):
+        return

@@ -1,0 +1,112 @@
+"""Backend `shm`: segments in a directory of tmpfs, which a user sees with `ls /dev/shm/vasmem`.
+
+They survive any process and no reboot. The directory is like /tmp: anyone makes segments there,
+only the owner of one removes it. VASMEM_SHM_DIR names another directory.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vasmem.backends import common
+from vasmem.backends.base import Attributes, Opened
+from vasmem.errors import BackendUnavailable
+from vasmem.promises import Promises
+
+DIRECTORY = "/dev/shm/vasmem"
+DIRECTORY_VARIABLE = "VASMEM_SHM_DIR"
+DIRECTORY_MODE = 0o1777
+# With the companion's prefix and suffix around it a name still fits into the 255 bytes of a file.
+NAME_LENGTH_MAX = 200
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]*")
+
+
+class ShmBackend:
+    """The default backend; fulfils `vasmem.backends.base.Backend`."""
+
+    name = "shm"
+    promises = Promises(kill=True, power=False, flush=False)
+
+    def create(self, path: str, *, mode: int, fill: Callable[[Opened], None]) -> Opened:
+        """Make a new segment of that name."""
+        with _directory(path) as (directory_fd, url):
+            return common.create(directory_fd, path, url, mode=mode, fill=fill)
+
+    def open(self, path: str, *, readonly: bool, owner: str | None) -> Opened:
+        """Open the segment of that name."""
+        with _directory(path) as (directory_fd, url):
+            return common.open_pair(directory_fd, path, url, readonly=readonly, owner=owner)
+
+    def attributes(self, path: str) -> Attributes:
+        """Attributes of the segment of that name."""
+        with _directory(path) as (directory_fd, url):
+            return common.attributes(directory_fd, path, url)
+
+    def list(self) -> Iterator[Attributes]:
+        """All segments of the directory."""
+        with _directory() as (directory_fd, _):
+            yield from common.listing(directory_fd)
+
+    def remove(self, path: str) -> None:
+        """Take the segment's name away."""
+        with _directory(path) as (directory_fd, url):
+            common.remove(directory_fd, path, url)
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise ValueError("a segment's name is empty; write something like 'orders'")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a shm segment: letters, digits and _ . @ + = , - are allowed, "
+            "the first a letter, digit or _"
+        )
+    if len(name) > NAME_LENGTH_MAX:
+        raise ValueError(
+            f"the name {name[:20]!r}... has {len(name)} characters; {NAME_LENGTH_MAX} are allowed"
+        )
+
+
+@contextmanager
+def _directory(name: str | None = None) -> Iterator[tuple[int, str]]:
+    """Descriptor of the directory, made where it is missing, and the URL of `name` for messages."""
+    if name is not None:
+        _check_name(name)
+    where = os.environ.get(DIRECTORY_VARIABLE) or DIRECTORY
+    directory_fd = _open_directory(where)
+    try:
+        _check_directory(directory_fd, where)
+        yield directory_fd, f"shm://{name}"
+    finally:
+        os.close(directory_fd)
+
+
+def _open_directory(where: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(where, flags)
+        except FileNotFoundError:
+            try:
+                os.mkdir(where, DIRECTORY_MODE)
+            except FileExistsError:
+                return os.open(where, flags)
+            os.chmod(where, DIRECTORY_MODE)  # the umask has no say here
+            return os.open(where, flags)
+    except OSError as error:
+        raise BackendUnavailable(
+            f"the directory {where} of the shm segments cannot be used ({error.strerror}); it "
+            f"needs a mounted tmpfs, or name another directory in {DIRECTORY_VARIABLE}"
+        ) from error
+
+
+def _check_directory(directory_fd: int, where: str) -> None:
+    found = os.fstat(directory_fd)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        raise BackendUnavailable(
+            f"anyone could swap segments in {where}: it is writable for others and not sticky; "
+            f"say `chmod {DIRECTORY_MODE:o} {where}`"
+        )

@@ -1,0 +1,54 @@
+"""The list of all segments, as `segments()` and the command line show it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vasmem import backends
+from vasmem.errors import VasmemError
+from vasmem.names import Target
+from vasmem.segment import attach
+
+
+@dataclass(frozen=True)
+class SegmentInfo:
+    """What `segments` tells of one segment.
+
+    Sizes are in bytes. `used` and `attached`, the number of processes that have it attached for
+    writing, are None where the caller may not look.
+    """
+
+    name: str
+    backend: str
+    size: int
+    used: int | None
+    mode: int
+    owner: str
+    attached: int | None
+
+
+def segments() -> list[SegmentInfo]:
+    """All segments that exist now, of every backend that works on this machine."""
+    return [info for name in backends.available() for info in _segments_of(name)]
+
+
+def _segments_of(backend_name: str) -> Iterator[SegmentInfo]:
+    for found in backends.get(backend_name).list():
+        target = Target(backend_name, found.path)
+        used, attached = _look_inside(target)
+        yield SegmentInfo(
+            name=str(target),
+            backend=backend_name,
+            size=found.size,
+            used=used,
+            mode=found.mode,
+            owner=found.owner,
+            attached=attached,
+        )
+
+
+def _look_inside(target: Target) -> tuple[int | None, int | None]:
+    try:
+        with attach(target.url, readonly=True, owner="any") as segment:
+            return segment.used, segment.info().get("attached")
+    except VasmemError:
+        return None, None
