@@ -312,7 +312,11 @@ impl Memory for Mapped {
 
     fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         Mapped::allocate(self, at, len)?;
-        if self.needs_flush() { self.sync() } else { Ok(()) }
+        if self.needs_flush() {
+            self.sync()
+        } else {
+            Ok(())
+        }
     }
 }
 

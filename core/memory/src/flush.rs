@@ -1,0 +1,108 @@
+//! Writing cache lines back to the medium.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+use core::arch::asm;
+
+use rustix::mm::{MsyncFlags, msync};
+use rustix::param::page_size;
+
+/// How this processor writes a cache line back, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `clwb`: writes back and may keep the line cached.
+    #[cfg(target_arch = "x86_64")]
+    WriteBack,
+    /// `clflushopt`: writes back and evicts, unordered.
+    #[cfg(target_arch = "x86_64")]
+    Optimised,
+    /// `clflush`: writes back and evicts, one line after the other.
+    #[cfg(target_arch = "x86_64")]
+    Ordered,
+    /// `msync` of the pages, where no instruction is known.
+    #[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+    Pages,
+}
+
+/// The best method of this processor. A mapping asks once.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn method() -> Method {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    if __cpuid(0).eax < 7 {
+        return Method::Ordered;
+    }
+    choose(__cpuid_count(7, 0).ebx)
+}
+
+/// The only method known for this processor.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn method() -> Method {
+    Method::Pages
+}
+
+/// The method by the feature bits of cpuid leaf 7 (ebx). Every x86-64 has `clflush`.
+#[cfg(target_arch = "x86_64")]
+fn choose(features: u32) -> Method {
+    const CLFLUSHOPT: u32 = 1 << 23;
+    const CLWB: u32 = 1 << 24;
+    if features & CLWB != 0 {
+        Method::WriteBack
+    } else if features & CLFLUSHOPT != 0 {
+        Method::Optimised
+    } else {
+        Method::Ordered
+    }
+}
+
+/// Starts to write back the lines of `len` bytes at `place`.
+///
+/// # Safety
+/// The bytes are mapped, and so are the pages and lines that they touch.
+#[inline]
+pub(crate) unsafe fn lines(method: Method, place: *mut u8, len: usize) {
+    match method {
+        // SAFETY: these instructions change nothing but the caches; the line is mapped.
+        #[cfg(target_arch = "x86_64")]
+        Method::WriteBack => each_line(place, len, |line| unsafe {
+            asm!("clwb [{}]", in(reg) line, options(nostack, preserves_flags));
+        }),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Method::Optimised => each_line(place, len, |line| unsafe {
+            asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags));
+        }),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Method::Ordered => each_line(place, len, |line| unsafe {
+            asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags));
+        }),
+        Method::Pages => {
+            let skew = place.addr() % page_size();
+            // SAFETY: the pages are mapped. A failure is an input/output error of the file, which
+            // the next `fsync` reports.
+            let _ = unsafe { msync(place.sub(skew).cast(), len + skew, MsyncFlags::SYNC) };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn each_line(place: *mut u8, len: usize, write_back: impl Fn(*mut u8)) {
+    const LINE: usize = crate::CACHE_LINE as usize;
+    let skew = place.addr() % LINE;
+    for line in (0..len + skew).step_by(LINE) {
+        write_back(place.wrapping_sub(skew).wrapping_add(line));
+    }
+}
+
+/// Waits until the lines written back before are durable.
+#[inline]
+pub(crate) fn drain() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a fence changes nothing; it also keeps the compiler from moving stores across.
+    unsafe {
+        asm!("sfence", options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+}
