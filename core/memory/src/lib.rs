@@ -17,6 +17,9 @@ mod arc;
 mod plain;
 
 #[cfg(not(loom))]
+mod copy;
+
+#[cfg(not(loom))]
 mod flush;
 #[cfg(not(loom))]
 mod fork;

@@ -120,8 +120,9 @@ impl Mapped {
         Ok(fstat(&self.fd)?.st_size as u64)
     }
 
-    /// Backs `len` bytes from `at` with space of their own and lengthens the file to hold them. An
-    /// error may leave a part of it done, which does no harm.
+    /// Backs `len` bytes from `at` with space of their own and lengthens the file to hold them;
+    /// durably, where the medium asks for it. An error may leave a part of it done, which does no
+    /// harm.
     pub fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         // A signal undoes the whole step on tmpfs: smaller ones get between frequent signals.
         const SMALLEST_STEP: u64 = 1 << 20;
@@ -135,7 +136,11 @@ impl Mapped {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        if self.needs_flush() {
+            self.sync()
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives the space of `len` bytes from `at` back to the system. They read as zeros, and must be
@@ -201,6 +206,19 @@ impl Mapped {
     #[inline(always)]
     fn window(&self) -> &Window {
         self.region.window()
+    }
+}
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped")
+            .field("base", &self.window().base())
+            .field("reserved", &self.reserved())
+            .field("limit", &self.limit())
+            .field("writable", &self.writable())
+            .field("flushes", &self.flushes)
+            .field("poisoned", &self.poisoned())
+            .finish_non_exhaustive()
     }
 }
 

@@ -50,7 +50,10 @@ static TABLE: [Range; RANGES] = [const {
 /// Entries of the table that were ever in use.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// What SIGBUS did before; null until the handler is installed, then never changed.
+/// Whether the handler is in place.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// What SIGBUS did before; set before the handler is in place, then never changed.
 static PREVIOUS: AtomicPtr<sigaction> = AtomicPtr::new(ptr::null_mut());
 
 /// A mapping's entry in the table, given back when dropped.
@@ -104,9 +107,10 @@ impl Drop for Guard {
 
 type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Installs the handler if it is not there yet. Threads may race: each step may be repeated.
+/// Installs the handler if it is not there yet. Threads may race, and a fork may come between any
+/// two steps: each may be repeated.
 fn install() -> io::Result<()> {
-    if !PREVIOUS.load(Ordering::Acquire).is_null() {
+    if INSTALLED.load(Ordering::Acquire) {
         return Ok(());
     }
     let ours = on_sigbus as Handler as usize;
@@ -133,6 +137,7 @@ fn install() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
+    INSTALLED.store(true, Ordering::Release);
     Ok(())
 }
 
