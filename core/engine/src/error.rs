@@ -83,6 +83,8 @@ pub enum Error {
         /// The largest allowed.
         max_bytes: u64,
     },
+    /// The structure behind this handle was removed.
+    Removed,
     /// A structure of that name exists with another kind.
     WrongKind,
     /// The system refused something.
@@ -131,11 +133,7 @@ impl std::fmt::Display for Error {
                     *invariant as u16
                 )
             }
-            Error::Full {
-                needed_bytes,
-                size_bytes,
-                max_bytes,
-            } => write!(
+            Error::Full { needed_bytes, size_bytes, max_bytes } => write!(
                 f,
                 "no room for {needed_bytes} bytes: size {size_bytes}, max_size {max_bytes}"
             ),
@@ -144,16 +142,10 @@ impl std::fmt::Display for Error {
             Error::ReadOnly => write!(f, "attached for reading only"),
             Error::NeedsRecovery => write!(f, "a writer must attach first to recover"),
             Error::Format(reason) => write!(f, "{reason}"),
-            Error::TooLarge {
-                what,
-                bytes,
-                max_bytes,
-            } => {
-                write!(
-                    f,
-                    "{what} of {bytes} bytes, at most {max_bytes} are possible"
-                )
+            Error::TooLarge { what, bytes, max_bytes } => {
+                write!(f, "{what} of {bytes} bytes, at most {max_bytes} are possible")
             }
+            Error::Removed => write!(f, "the structure was removed"),
             Error::WrongKind => write!(f, "the name belongs to a structure of another kind"),
             Error::Os(error) => write!(f, "{error}"),
             Error::Died => write!(f, "ended by a failpoint"),

@@ -30,10 +30,7 @@ pub struct Described {
 impl Described {
     /// Blocks in use.
     pub fn blocks_used(&self) -> u64 {
-        self.used
-            .iter()
-            .map(|word| u64::from(word.count_ones()))
-            .sum()
+        self.used.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 }
 
@@ -62,22 +59,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// # Errors
     /// `Corrupted` if no block starts there.
     pub fn block(&self, at: Offset) -> Result<(Kind, Place, u64)> {
-        let broken = || Error::corrupted(Invariant::Descriptor, at);
         self.data(at, 8)?;
         let place = self.geometry.place(at);
-        let meta = Meta(
-            self.memory
-                .load(place.descriptor + descriptor::META, Acquire),
-        );
-        let (kind, within) = (meta.kind(), at - place.granule);
-        match kind.block_bytes() {
-            0 if kind == Kind::SPAN && within == 0 => Ok((kind, place, 0)),
-            0 => Err(broken()),
-            bytes if within % bytes == 0 && within / bytes < kind.blocks() => {
-                Ok((kind, place, within / bytes))
-            }
-            _ => Err(broken()),
-        }
+        let meta = Meta(self.memory.load(place.descriptor + descriptor::META, Acquire));
+        let number = block_number(meta.kind(), at - place.granule);
+        let number = number.ok_or_else(|| Error::corrupted(Invariant::Descriptor, at))?;
+        Ok((meta.kind(), place, number))
     }
 
     /// Bytes that may be used at the block that starts at `at`.
@@ -89,13 +76,18 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if kind != Kind::SPAN {
             return Ok(kind.block_bytes());
         }
-        let meta = Meta(
-            self.memory
-                .load(place.descriptor + descriptor::META, Acquire),
-        );
+        let meta = Meta(self.memory.load(place.descriptor + descriptor::META, Acquire));
         let bytes = meta.granules().saturating_mul(GRANULE);
         self.data(at, bytes)?;
         Ok(bytes)
+    }
+}
+
+/// Number of the block that starts `within` bytes into a granule of this kind.
+fn block_number(kind: Kind, within: u64) -> Option<u64> {
+    match kind.block_bytes() {
+        0 => (kind == Kind::SPAN && within == 0).then_some(0),
+        bytes => (within % bytes == 0 && within / bytes < kind.blocks()).then(|| within / bytes),
     }
 }
 
@@ -142,19 +134,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let blocks = kind.blocks();
         for word in 0..blocks.div_ceil(64) {
             let at = run + descriptor::BITMAP + word * 8;
-            let valid = if blocks - word * 64 >= 64 {
-                !0
-            } else {
-                (1 << (blocks % 64)) - 1
-            };
+            let valid = if blocks - word * 64 >= 64 { !0 } else { (1 << (blocks % 64)) - 1 };
             let mut used = memory.load(at, Relaxed) | !valid;
-            for commute in self
-                .lane
-                .buffers
-                .commutes
-                .iter()
-                .filter(|commute| commute.at == at)
-            {
+            for commute in self.lane.buffers.commutes.iter().filter(|commute| commute.at == at) {
                 match commute.change {
                     Change::Set(bits) => used |= bits,
                     Change::Clear(bits) if mutated(Mutation::ReuseInTransaction) => used &= !bits,
@@ -186,42 +168,38 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// # Errors
     /// `Corrupted` if no block starts there.
     pub fn free(&mut self, at: Offset) -> Result<()> {
-        let (kind, place, number) = self.segment.block(at)?;
-        let bit = 1 << (number % 64);
+        self.segment.data(at, 8)?;
+        let place = self.segment.geometry.place(at);
+        let meta = self.meta(place);
+        let number = block_number(meta.kind(), at - place.granule);
+        let number = number.ok_or_else(|| Error::corrupted(Invariant::Descriptor, at))?;
         self.lane.buffers.drop_fill(at);
-        if kind == Kind::SPAN {
-            return self.free_span(place);
+        if meta.kind() == Kind::SPAN {
+            return self.free_span(place, meta);
         }
+        let bit = 1 << (number % 64);
         let word = place.descriptor + descriptor::BITMAP + number / 64 * 8;
         if self.lane.buffers.cancel_set(word, bit) {
             return Ok(());
         }
-        self.commute(
-            place.descriptor,
-            word,
-            Change::Clear(bit),
-            mode::COMMUTE | mode::LAST,
-        );
+        self.commute(place.descriptor, word, Change::Clear(bit), mode::COMMUTE | mode::LAST);
         Ok(())
     }
 
-    fn free_span(&mut self, place: Place) -> Result<()> {
+    /// What the descriptor says, with this transaction's own writes.
+    fn meta(&self, place: Place) -> Meta {
         let at = place.descriptor + descriptor::META;
-        let meta = match self.lane.buffers.find_write(at) {
+        match self.lane.buffers.find_write(at) {
             Some(i) => Meta(self.lane.buffers.writes[i].value),
             None => Meta(self.segment.memory.load(at, Acquire)),
-        };
-        self.segment
-            .data(place.granule, meta.granules().saturating_mul(GRANULE))?;
-        let entry = self
-            .lane
-            .buffers
-            .entry(place.descriptor, mode::WRITE | mode::LAST);
-        self.lane.buffers.put_write(Write {
-            entry,
-            at,
-            value: 0,
-        });
+        }
+    }
+
+    fn free_span(&mut self, place: Place, meta: Meta) -> Result<()> {
+        let at = place.descriptor + descriptor::META;
+        self.segment.data(place.granule, meta.granules().saturating_mul(GRANULE))?;
+        let entry = self.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
+        self.lane.buffers.put_write(Write { entry, at, value: 0 });
         self.change_map(place.granule, meta.granules(), false)
     }
 
@@ -232,23 +210,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         while left > 0 {
             let place = self.segment.geometry.place(granule);
             let bits = (64 - u64::from(place.map_bit)).min(left);
-            let mask = if bits == 64 {
-                !0
-            } else {
-                ((1 << bits) - 1) << place.map_bit
-            };
-            let change = if set {
-                Change::Set(mask)
-            } else {
-                Change::Clear(mask)
-            };
+            let mask = if bits == 64 { !0 } else { ((1 << bits) - 1) << place.map_bit };
+            let change = if set { Change::Set(mask) } else { Change::Clear(mask) };
             if set || !self.lane.buffers.cancel_set(place.map_word, mask) {
-                self.commute(
-                    place.map,
-                    place.map_word,
-                    change,
-                    mode::COMMUTE | mode::LAST,
-                );
+                self.commute(place.map, place.map_word, change, mode::COMMUTE | mode::LAST);
             }
             granule += bits * GRANULE;
             left -= bits;
@@ -262,27 +227,17 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// As `alloc`.
     pub(crate) fn alloc_span(&mut self, granules: u64, owner: u16) -> Result<Offset> {
         let at = loop {
-            match self
-                .segment
-                .find_granules(granules, |place| self.is_taken(place))
-            {
+            match self.segment.find_granules(granules, |place| self.is_taken(place)) {
                 Some(at) => break at,
                 None => self.segment.grow(granules * GRANULE, self.patience)?,
             }
         };
         self.change_map(at, granules, true)?;
         let place = self.segment.geometry.place(at);
-        let entry = self
-            .lane
-            .buffers
-            .entry(place.descriptor, mode::WRITE | mode::LAST);
+        let entry = self.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
         let meta = Meta::new(Kind::SPAN, owner, granules);
         let meta_at = place.descriptor + descriptor::META;
-        self.lane.buffers.put_write(Write {
-            entry,
-            at: meta_at,
-            value: meta.0,
-        });
+        self.lane.buffers.put_write(Write { entry, at: meta_at, value: meta.0 });
         Ok(at)
     }
 
@@ -337,11 +292,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 }
             }
             let place = segment.geometry.place(at);
-            let meta = Meta(
-                segment
-                    .memory
-                    .load(place.descriptor + descriptor::META, Relaxed),
-            );
+            let meta = Meta(segment.memory.load(place.descriptor + descriptor::META, Relaxed));
             let same = meta.kind() == kind;
             let data = !kind.is_node() && meta.kind() < Kind::SPAN && meta.kind() != Kind::FREE;
             if !same && !data || self.lane.buffers.touches(place.descriptor) {
@@ -355,13 +306,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             }
             let used = described.blocks_used();
             let room = kind.blocks() - used.min(kind.blocks());
-            let usable = same
-                && room
-                    >= if thorough {
-                        1
-                    } else {
-                        kind.blocks().div_ceil(8)
-                    };
+            let usable = same && room >= if thorough { 1 } else { kind.blocks().div_ceil(8) };
             if usable || !same && used == 0 {
                 self.lane.run_cursor = at;
                 match self.make_run(place, kind, false) {
@@ -417,10 +362,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
 
     /// Fresh version words for a whole granule, from the segment's floor.
     fn fill_versions(&mut self, granule: Offset) {
-        let floor = self
-            .segment
-            .memory
-            .load(crate::layout::header::FLOOR, Acquire);
+        let floor = self.segment.memory.load(crate::layout::header::FLOOR, Acquire);
         let word = crate::version::Version::unlocked(floor).0.to_le_bytes();
         let buffers = &mut self.lane.buffers;
         let from = buffers.arena.len();
@@ -428,12 +370,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         for line in buffers.arena[from..].chunks_exact_mut(LINE as usize) {
             line[..8].copy_from_slice(&word);
         }
-        buffers.fills.push(Fill {
-            at: granule,
-            from,
-            len: GRANULE as usize,
-            nodes: false,
-        });
+        buffers.fills.push(Fill { at: granule, from, len: GRANULE as usize, nodes: false });
     }
 
     /// Runs and commits another transaction on this lane, whose record is idle while this one is
@@ -459,17 +396,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let kept = self.apart(|tx| {
                 let at = tx.alloc_span(granules, tx.lane.id + 1)?;
                 let place = tx.segment.geometry.place(at);
-                let entry = tx
-                    .lane
-                    .buffers
-                    .entry(place.descriptor, mode::WRITE | mode::LAST);
+                let entry = tx.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
                 let kept = [(lane::KEPT, at), (lane::KEPT_BYTES, granules * GRANULE)];
                 for (word, value) in kept {
-                    tx.lane.buffers.put_write(Write {
-                        entry,
-                        at: tail + word,
-                        value,
-                    });
+                    tx.lane.buffers.put_write(Write { entry, at: tail + word, value });
                 }
                 if old.0 != 0 {
                     tx.free(old.0)?;

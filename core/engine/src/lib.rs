@@ -4,7 +4,7 @@
 //! structure keeps in its nodes. Start reading at [`commit`], with `docs/design.md` beside it.
 
 pub mod access;
-mod check;
+pub mod check;
 mod commit;
 pub mod directory;
 pub mod error;

@@ -114,11 +114,7 @@ impl Buffers {
 
     fn find_entry(&self, node: Offset) -> Option<u32> {
         if self.entries.len() <= LINEAR_MAX {
-            return self
-                .entries
-                .iter()
-                .position(|entry| entry.node == node)
-                .map(|i| i as u32);
+            return self.entries.iter().position(|entry| entry.node == node).map(|i| i as u32);
         }
         self.index.get(&node).copied()
     }
@@ -127,12 +123,7 @@ impl Buffers {
         let number = self.entries.len() as u32;
         self.entries.push(entry);
         if self.entries.len() == LINEAR_MAX + 1 {
-            self.index.extend(
-                self.entries
-                    .iter()
-                    .enumerate()
-                    .map(|(i, e)| (e.node, i as u32)),
-            );
+            self.index.extend(self.entries.iter().enumerate().map(|(i, e)| (e.node, i as u32)));
         } else if self.entries.len() > LINEAR_MAX {
             self.index.insert(entry.node, number);
         }
@@ -146,11 +137,7 @@ impl Buffers {
                 self.entries[number as usize].mode |= mode;
                 number
             }
-            None => self.add_entry(Entry {
-                node,
-                counter: 0,
-                mode,
-            }),
+            None => self.add_entry(Entry { node, counter: 0, mode }),
         }
     }
 
@@ -174,22 +161,15 @@ impl Buffers {
         self.written[bit as usize / 64] |= 1 << (bit % 64);
         self.writes.push(write);
         if self.writes.len() == LINEAR_MAX + 1 {
-            let all = self
-                .writes
-                .iter()
-                .enumerate()
-                .map(|(i, w)| (w.at, i as u32));
+            let all = self.writes.iter().enumerate().map(|(i, w)| (w.at, i as u32));
             self.write_index.extend(all);
         } else if self.writes.len() > LINEAR_MAX {
-            self.write_index
-                .insert(write.at, self.writes.len() as u32 - 1);
+            self.write_index.insert(write.at, self.writes.len() as u32 - 1);
         }
     }
 
     fn find_fill(&self, at: Offset) -> Option<usize> {
-        self.fills
-            .iter()
-            .rposition(|fill| fill.at <= at && at < fill.at + fill.len as u64)
+        self.fills.iter().rposition(|fill| fill.at <= at && at < fill.at + fill.len as u64)
     }
 }
 
@@ -211,11 +191,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         lane: &'a mut Lane,
         patience: &'a mut dyn Patience,
     ) -> Self {
-        Transaction {
-            segment,
-            lane,
-            patience,
-        }
+        Transaction { segment, lane, patience }
     }
 
     fn peek(&self) -> Peek<'a, M, H> {
@@ -224,14 +200,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
 
     fn see(&mut self, parent: Option<&View>, node: Offset, kind: Kind, mode: u8) -> Result<View> {
         if let Some(fill) = self.fresh(node) {
-            let view = View {
-                node,
-                word: 0,
-                state: 0,
-                counter: 0,
-                words: (0, 0),
-                entry: fill,
-            };
+            let view = View { node, word: 0, state: 0, counter: 0, words: (0, 0), entry: fill };
             return Ok(view);
         }
         let parent = parent.filter(|parent| parent.entry == u32::MAX || parent.entry & FRESH == 0);
@@ -274,16 +243,9 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
                 return;
             }
         }
-        debug_assert!(
-            view.entry & FRESH == 0,
-            "a fresh node is written through its fill"
-        );
+        debug_assert!(view.entry & FRESH == 0, "a fresh node is written through its fill");
         buffers.entries[view.entry as usize].mode |= mode::WRITE;
-        buffers.put_write(Write {
-            entry: view.entry,
-            at,
-            value,
-        });
+        buffers.put_write(Write { entry: view.entry, at, value });
     }
 
     /// Overwrites bytes of a block that only this node points to. The bytes beside them in their
@@ -331,12 +293,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     pub(crate) fn commute(&mut self, node: Offset, at: Offset, change: Change, mode: u8) {
         let entry = self.lane.buffers.entry(node, mode);
         let commutes = &mut self.lane.buffers.commutes;
-        for known in commutes
-            .iter_mut()
-            .rev()
-            .take(LINEAR_MAX)
-            .filter(|known| known.at == at)
-        {
+        for known in commutes.iter_mut().rev().take(LINEAR_MAX).filter(|known| known.at == at) {
             let merged = match (known.change, change) {
                 (Change::Add(a), Change::Add(b)) => Change::Add(a.wrapping_add(b)),
                 (Change::Set(a), Change::Set(b)) => Change::Set(a | b),
@@ -357,12 +314,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
             buffers.arena.extend_from_slice(part);
         }
         let len = buffers.arena.len() - from;
-        buffers.fills.push(Fill {
-            at,
-            from,
-            len,
-            nodes: false,
-        });
+        buffers.fills.push(Fill { at, from, len, nodes: false });
     }
 
     /// Gives content to a fresh block of nodes. `words` are whole lines; the first word of each
@@ -370,16 +322,9 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     pub fn fill_nodes(&mut self, at: Offset, words: &[u64]) {
         let buffers = &mut self.lane.buffers;
         let from = buffers.arena.len();
-        buffers
-            .arena
-            .extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        buffers.arena.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         let len = buffers.arena.len() - from;
-        buffers.fills.push(Fill {
-            at,
-            from,
-            len,
-            nodes: true,
-        });
+        buffers.fills.push(Fill { at, from, len, nodes: true });
         if !crate::lab::mutated(crate::lab::Mutation::FillUnlockedParentFirst)
             && !crate::lab::mutated(crate::lab::Mutation::FreeWithoutBumpFillUnlocked)
         {
@@ -389,13 +334,14 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         }
     }
 
+    /// Number of the lane that this transaction runs on.
+    pub fn lane_id(&self) -> u16 {
+        self.lane.id
+    }
+
     /// Whether anything is going to change.
     pub fn writes_anything(&self) -> bool {
-        self.lane
-            .buffers
-            .entries
-            .iter()
-            .any(|entry| entry.mode & mode::CHANGES != 0)
+        self.lane.buffers.entries.iter().any(|entry| entry.mode & mode::CHANGES != 0)
     }
 
     /// Forgets all that was gathered.
@@ -459,12 +405,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             let Some(i) = buffers.find_write(place) else {
                 continue;
             };
-            for (k, byte) in buffers.writes[i]
-                .value
-                .to_le_bytes()
-                .into_iter()
-                .enumerate()
-            {
+            for (k, byte) in buffers.writes[i].value.to_le_bytes().into_iter().enumerate() {
                 let here = place + k as u64;
                 if (at..end).contains(&here) {
                     into[(here - at) as usize] = byte;
@@ -481,11 +422,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
     }
 
     fn check(&self, view: &View) -> Result<()> {
-        if view.entry & FRESH != 0 {
-            Ok(())
-        } else {
-            self.peek().check(view)
-        }
+        if view.entry & FRESH != 0 { Ok(()) } else { self.peek().check(view) }
     }
 
     fn prefetch(&self, at: Offset) {
@@ -509,9 +446,7 @@ impl std::hash::Hasher for OffsetHasher {
         }
     }
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29);
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
     fn finish(&self) -> u64 {
         self.0

@@ -1,1 +1,8 @@
-//! placeholder
+//! Data structures that live in a segment: sequential code over nodes and transactions.
+//!
+//! Uses `vasmem-engine`; used by the Python binding. Each structure can be checked whole.
+
+pub mod check;
+pub mod hashmap;
+
+pub use hashmap::HashMap;

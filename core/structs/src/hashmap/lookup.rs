@@ -1,0 +1,284 @@
+//! Finding: directory, table, bucket, record.
+
+use super::HashMap;
+use super::layout::{
+    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Shape, Slot,
+    WINDOW, entry_slot, header, root_slot, value,
+};
+use std::ops::Range;
+use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::{Access, Error, Invariant, Offset, Result, View};
+
+/// A table, and how it was found.
+#[derive(Clone, Copy)]
+pub(super) struct Table {
+    /// View of the node that has its entry.
+    pub parent: View,
+    /// Place of the entry.
+    pub entry_at: Offset,
+    /// The entry.
+    pub entry: Entry,
+    /// Index of the entry.
+    pub index: u64,
+    /// Bits of the directory index in use.
+    pub depth: u32,
+}
+
+/// A bucket, and where its first slot is.
+#[derive(Clone, Copy)]
+pub(super) struct Bucket {
+    pub view: View,
+    pub slots_at: Offset,
+}
+
+/// A record in its slot.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub view: View,
+    pub slot_at: Offset,
+    pub slot: Slot,
+    pub head: Head,
+}
+
+/// What a search for a key came to.
+pub(super) struct Search {
+    pub table: Table,
+    pub home: Bucket,
+    pub next: Bucket,
+    pub found: Option<Found>,
+}
+
+impl HashMap {
+    /// The header, if it is still this map's.
+    #[inline]
+    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<View> {
+        let view = access.navigate(None, self.node, Kind::HASH_HEADER)?;
+        if access.word(&view, self.node + header::ID) != self.id {
+            access.check(&view)?;
+            return Err(Error::Removed);
+        }
+        Ok(view)
+    }
+
+    /// Directory page number `page`, 0 if there is none, and the view that leads to it.
+    #[inline]
+    pub(super) fn page<A: Access>(
+        &self,
+        access: &mut A,
+        header: &View,
+        page: u64,
+    ) -> Result<(View, Offset)> {
+        if page == 0 {
+            return Ok((*header, access.word(header, self.node + header::PAGE)));
+        }
+        let (line, slot) = root_slot(self.node, page);
+        let view = access.navigate(Some(header), line, Kind::HASH_HEADER)?;
+        Ok((view, access.word(&view, slot)))
+    }
+
+    /// The table that covers directory index `index` (of full depth).
+    #[inline]
+    pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table> {
+        let head = self.header(access)?;
+        let depth = access.word(&head, self.node + header::DEPTH) as u32;
+        if depth > DEPTH_MAX {
+            return Err(access.broken(&head, Invariant::HashDirectory, self.node));
+        }
+        let wanted = index & ((1 << depth) - 1);
+        if access.word(&head, self.node + header::PAGE) == 0 {
+            let entry_at = self.node + header::ONLY;
+            let entry = Entry(access.word(&head, entry_at));
+            return Ok(Table { parent: head, entry_at, entry, index: 0, depth });
+        }
+        let mut at = wanted;
+        loop {
+            let (leads, page) = self.page(access, &head, at / PER_PAGE)?;
+            if page != 0 {
+                let (line, slot) = entry_slot(page, at);
+                let parent = access.navigate(Some(&leads), line, Kind::HASH_DIRECTORY)?;
+                let entry = Entry(access.word(&parent, slot));
+                if entry.0 != 0 {
+                    let covered =
+                        entry.depth() <= depth && wanted & ((1 << entry.depth()) - 1) == at;
+                    if !covered {
+                        return Err(access.broken(&parent, Invariant::HashDirectory, slot));
+                    }
+                    return Ok(Table { parent, entry_at: slot, entry, index: at, depth });
+                }
+            }
+            if at == 0 {
+                return Err(access.broken(&leads, Invariant::HashDirectory, self.node));
+            }
+            at &= !(1 << at.ilog2());
+        }
+    }
+
+    #[inline]
+    pub(super) fn bucket<A: Access>(
+        &self,
+        access: &mut A,
+        table: &Table,
+        line: u64,
+    ) -> Result<Bucket> {
+        let node = table.entry.table() + line * LINE;
+        let view = access.read(Some(&table.parent), node, table.entry.shape().kind)?;
+        Ok(Bucket { view, slots_at: node + 8 })
+    }
+
+    /// Looks for the key in one bucket. A hit has its whole record in `record`.
+    #[inline]
+    fn search_bucket<A: Access>(
+        &self,
+        access: &mut A,
+        bucket: &Bucket,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Found>> {
+        for number in 0..7 {
+            let slot_at = bucket.slots_at + number * 8;
+            let slot = Slot(access.word(&bucket.view, slot_at));
+            if !slot.has(hash) {
+                continue;
+            }
+            let head = self.read_record(access, &bucket.view, slot.record(), record)?;
+            let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
+            if &record[HEAD_BYTES as usize..key_end] == key {
+                return Ok(Some(Found { view: bucket.view, slot_at, slot, head }));
+            }
+            access.check(&bucket.view)?;
+        }
+        Ok(None)
+    }
+
+    /// Copies a record out; not yet checked against the bucket's version.
+    #[inline]
+    pub(super) fn read_record<A: Access>(
+        &self,
+        access: &mut A,
+        view: &View,
+        at: Offset,
+        record: &mut Vec<u8>,
+    ) -> Result<Head> {
+        access.data(view, at, HEAD_BYTES)?;
+        let head = Head(access.word(view, at));
+        if !head.is_sound() {
+            return Err(access.broken(view, Invariant::HashRecord, at));
+        }
+        let bytes = head.record_bytes();
+        access.data(view, at, bytes)?;
+        if record.len() < bytes as usize {
+            record.resize(bytes as usize, 0);
+        }
+        access.bytes(view, at, &mut record[..bytes as usize]);
+        Ok(head)
+    }
+
+    /// Looks for a key everywhere it may stand. `record` holds the record of a hit. All that
+    /// decided was consistent.
+    #[inline]
+    pub(super) fn search<A: Access>(
+        &self,
+        access: &mut A,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Search> {
+        let table = self.table(access, hash.index())?;
+        let shape = table.entry.shape();
+        let line = shape.home(hash);
+        access.prefetch(table.entry.table() + (line + 1) * LINE);
+        let home = self.bucket(access, &table, line)?;
+        if let Some(found) = self.search_bucket(access, &home, hash, key, record)? {
+            access.check(&home.view)?;
+            return Ok(Search { table, home, next: home, found: Some(found) });
+        }
+        let next = self.bucket(access, &table, line + 1)?;
+        let mut found = self.search_bucket(access, &next, hash, key, record)?;
+        let decides = if found.is_none() && self.is_overflowed(access, &home) {
+            found = self.search_stash(access, &table, shape, (hash, key), record)?;
+            found.as_ref().map_or(&next.view, |found| &found.view)
+        } else {
+            &next.view
+        };
+        access.check(decides)?;
+        // A miss is true only if all buckets were so at one time; a key may move between them.
+        if found.is_none() {
+            access.check(&next.view)?;
+            access.check(&home.view)?;
+        }
+        Ok(Search { table, home, next, found })
+    }
+
+    #[inline]
+    pub(super) fn is_overflowed<A: Access>(&self, access: &A, home: &Bucket) -> bool {
+        access.word(&home.view, home.slots_at) & OVERFLOWED != 0
+    }
+
+    #[cold]
+    fn search_stash<A: Access>(
+        &self,
+        access: &mut A,
+        table: &Table,
+        shape: &Shape,
+        (hash, key): (Hash, &[u8]),
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Found>> {
+        let mut views = [None; WINDOW as usize];
+        for step in 0..WINDOW {
+            let bucket = self.bucket(access, table, shape.stash(hash, step))?;
+            let found = self.search_bucket(access, &bucket, hash, key, record)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            views[step as usize] = Some(bucket.view);
+        }
+        for view in views.iter().flatten() {
+            access.check(view)?;
+        }
+        Ok(None)
+    }
+
+    /// The value of a found record: a range of `record`, which holds the record.
+    pub(super) fn value<A: Access>(
+        &self,
+        access: &mut A,
+        found: &Found,
+        record: &mut Vec<u8>,
+    ) -> Result<Range<usize>> {
+        let from = (HEAD_BYTES + found.head.key_bytes()) as usize;
+        if !found.head.is_large() {
+            return Ok(from..from + found.head.value_bytes() as usize);
+        }
+        let node = large_node(record, found.head);
+        let (view, at, bytes) = self.large(access, &found.view, node)?;
+        if record.len() < bytes as usize {
+            record.resize(bytes as usize, 0);
+        }
+        access.bytes(&view, at, &mut record[..bytes as usize]);
+        access.check(&view)?;
+        Ok(0..bytes as usize)
+    }
+
+    /// A large value's node: its view, and the block and length of the value.
+    pub(super) fn large<A: Access>(
+        &self,
+        access: &mut A,
+        parent: &View,
+        node: Offset,
+    ) -> Result<(View, Offset, u64)> {
+        let view = access.read(Some(parent), node, Kind::VALUE)?;
+        let bytes = access.word(&view, node + value::BYTES);
+        let at = access.word(&view, node + value::DATA) & OFFSET_MASK;
+        access.data(&view, at, bytes)?;
+        access.check(&view)?;
+        Ok((view, at, bytes))
+    }
+}
+
+/// The value node that a large record leads to.
+pub(super) fn large_node(record: &[u8], head: Head) -> Offset {
+    let from = (HEAD_BYTES + head.key_bytes()) as usize;
+    let bytes = record.get(from..from + 8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_le_bytes(bytes.unwrap_or_default())
+}

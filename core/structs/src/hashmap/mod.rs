@@ -1,0 +1,143 @@
+//! HashMap: bytes to bytes, lazy extendible hashing over one-line buckets.
+//!
+//! A tiny directory leads to tables of one granule; a bucket is a node of one cache line; a hit
+//! touches the bucket's line and the record. Tables split one at a time, in one transaction each,
+//! so there is no rehash pause. (Fagin et al., *Extendible hashing*, TODS 1979.)
+
+mod change;
+mod layout;
+mod lookup;
+mod scan;
+mod split;
+mod verify;
+
+use layout::{Entry, Hash, SHARDS, SMALL, header};
+use std::ops::Range;
+use vasmem_engine::directory::{self, Named};
+use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction};
+
+pub use layout::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use scan::Cursor;
+
+/// A hash map of a segment: where it is and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashMap {
+    node: Offset,
+    id: u64,
+}
+
+impl HashMap {
+    /// Finds the map called `name`; returns it with its flags.
+    ///
+    /// # Errors
+    /// `WrongKind` if the name belongs to another structure.
+    pub fn open<A: Access>(
+        access: &mut A,
+        directory_at: Offset,
+        name: &str,
+    ) -> Result<Option<(HashMap, u8)>> {
+        let Some(named) = directory::find(access, directory_at, name)? else { return Ok(None) };
+        HashMap::of(access, &named).map(|map| Some((map, named.flags)))
+    }
+
+    /// The map that a directory entry names.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn of<A: Access>(access: &mut A, named: &Named) -> Result<HashMap> {
+        if named.kind != Kind::HASH_HEADER {
+            return Err(Error::WrongKind);
+        }
+        let view = access.navigate(None, named.node, Kind::HASH_HEADER)?;
+        let id = access.word(&view, named.node + header::ID);
+        access.check(&view)?;
+        Ok(HashMap { node: named.node, id })
+    }
+
+    /// Makes an empty map called `name`, which is not there yet. `id` is random, `flags` are the
+    /// caller's.
+    ///
+    /// # Errors
+    /// `Full`, `TooLarge` for a long name.
+    pub fn create<M: Memory, H: Host>(
+        tx: &mut Transaction<'_, M, H>,
+        name: &str,
+        flags: u8,
+        id: u64,
+    ) -> Result<HashMap> {
+        let node = tx.alloc_nodes(Kind::HASH_HEADER)?;
+        let table = tx.alloc_nodes(SMALL.kind)?;
+        let mut words = vec![0; (layout::HEADER_BYTES / 8) as usize];
+        words[header::ID as usize / 8] = id;
+        words[header::FLAGS as usize / 8] = u64::from(flags);
+        words[header::ONLY as usize / 8] = Entry::new(table, 0, true).0;
+        tx.fill_nodes(node, &words);
+        tx.fill_nodes(table, &vec![0; (SMALL.lines * LINE / 8) as usize]);
+        tx.enter(&Named { name: name.to_owned(), kind: Kind::HASH_HEADER, flags, node })?;
+        Ok(HashMap { node, id })
+    }
+
+    /// Looks a key up. The value is the returned range of `record`, a buffer that only grows.
+    ///
+    /// # Errors
+    /// `Removed`, `Corrupted`, or `Conflict` to run again.
+    #[inline]
+    pub fn get<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>> {
+        let hash = Hash::of(key, access.seed());
+        match self.search(access, hash, key, record)?.found {
+            Some(found) => self.value(access, &found, record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// As `get`.
+    #[inline]
+    pub fn contains<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let hash = Hash::of(key, access.seed());
+        Ok(self.search(access, hash, key, record)?.found.is_some())
+    }
+
+    /// Number of keys: exact whenever nobody writes.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn len<A: Access>(&self, access: &mut A) -> Result<u64> {
+        let head = self.header(access)?;
+        let mut count = 0u64;
+        for shard in 1..=SHARDS {
+            let line = self.node + shard * LINE;
+            let view = access.navigate(Some(&head), line, Kind::HASH_HEADER)?;
+            count = count.wrapping_add(access.word(&view, line + 8));
+            access.check(&view)?;
+        }
+        // Shards are read one after the other: under load a sum may be one off below zero.
+        Ok(if count > i64::MAX as u64 { 0 } else { count })
+    }
+
+    /// Whether there is no key.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn is_empty<A: Access>(&self, access: &mut A) -> Result<bool> {
+        Ok(self.len(access)? == 0)
+    }
+
+    fn count<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, by: i64) -> Result<()> {
+        let line = self.node + (1 + u64::from(tx.lane_id()) % SHARDS) * LINE;
+        tx.add(line, Kind::HASH_HEADER, line + 8, by as u64)
+    }
+}

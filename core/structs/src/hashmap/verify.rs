@@ -1,0 +1,200 @@
+//! Walking all of a map: its check, and its removal.
+
+use super::HashMap;
+use super::layout::{HEAD_BYTES, Hash, Head, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot, WINDOW};
+use super::lookup::{Table, large_node};
+use std::collections::HashSet;
+use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::{
+    Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Transaction, View,
+};
+
+impl HashMap {
+    /// Offsets of all directory pages.
+    fn pages<A: Access>(&self, access: &mut A) -> Result<Vec<Offset>> {
+        let head = self.header(access)?;
+        let mut pages = Vec::new();
+        for number in 0..PAGES_MAX {
+            let (leads, page) = self.page(access, &head, number)?;
+            access.check(&leads)?;
+            if page != 0 {
+                pages.push(page);
+            }
+        }
+        Ok(pages)
+    }
+
+    /// All tables, each once.
+    fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table>> {
+        let first = self.table(access, 0)?;
+        let mut tables = Vec::new();
+        for index in 0..1u64 << first.depth {
+            if index >= PAGES_MAX * PER_PAGE {
+                break;
+            }
+            let table = self.table(access, index)?;
+            access.check(&table.parent)?;
+            if table.index == index {
+                tables.push(table);
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Walks the whole map while nobody writes: notes its blocks, and what breaks an invariant.
+    ///
+    /// # Errors
+    /// `Corrupted` where it cannot go on.
+    pub fn reach<A: Access>(&self, access: &mut A, reached: &mut Reached) -> Result<()> {
+        reached.block(self.node);
+        for page in self.pages(access)? {
+            reached.block(page);
+        }
+        let mut keys = HashSet::new();
+        let mut covered = 0.0;
+        for table in self.tables(access)? {
+            reached.block(table.entry.table());
+            covered += 0.5f64.powi(table.entry.depth() as i32);
+            for line in 1..table.entry.shape().lines {
+                self.reach_bucket(access, &table, line, &mut keys, reached)?;
+            }
+        }
+        if covered != 1.0 {
+            let text = format!("the tables cover {covered} of all keys");
+            reached.broken(Invariant::HashDirectory, self.node, text);
+        }
+        let counted = self.len(access)?;
+        if counted != keys.len() as u64 {
+            let text = format!("counts say {counted} keys, {} are there", keys.len());
+            reached.broken(Invariant::HashCount, self.node, text);
+        }
+        Ok(())
+    }
+
+    fn reach_bucket<A: Access>(
+        &self,
+        access: &mut A,
+        table: &Table,
+        line: u64,
+        keys: &mut HashSet<Vec<u8>>,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        let bucket = self.bucket(access, table, line)?;
+        let mut record = Vec::new();
+        for number in 0..7 {
+            let slot = Slot(access.word(&bucket.view, bucket.slots_at + number * 8));
+            if slot.record() == 0 {
+                continue;
+            }
+            let at = slot.record();
+            reached.block(at);
+            let head = match self.read_record(access, &bucket.view, at, &mut record) {
+                Err(Error::Corrupted { invariant, at }) => {
+                    reached.broken(invariant, at, "a record's lengths are impossible");
+                    continue;
+                }
+                head => head?,
+            };
+            let key = &record[HEAD_BYTES as usize..(HEAD_BYTES + head.key_bytes()) as usize];
+            let hash = Hash::of(key, access.seed());
+            let home_says = self.home_says_overflowed(access, table, hash)?;
+            let depth = table.entry.depth();
+            let here = hash.index() & ((1 << depth) - 1) == table.index
+                && slot.has(hash)
+                && may_stand(table.entry.shape(), hash, line, home_says);
+            if !here {
+                let text = format!("the record does not belong into line {line} of its table");
+                reached.broken(Invariant::HashRecord, at, text);
+            }
+            if !keys.insert(key.to_vec()) {
+                reached.broken(Invariant::HashUnique, at, "its key stands twice");
+            }
+            if head.is_large() {
+                let node = large_node(&record, head);
+                let (_, data, _) = self.large(access, &bucket.view, node)?;
+                reached.block(node);
+                reached.block(data);
+            }
+        }
+        Ok(())
+    }
+
+    fn home_says_overflowed<A: Access>(
+        &self,
+        access: &mut A,
+        table: &Table,
+        hash: Hash,
+    ) -> Result<bool> {
+        let home = self.bucket(access, table, table.entry.shape().home(hash))?;
+        Ok(access.word(&home.view, home.slots_at) & OVERFLOWED != 0)
+    }
+
+    /// Frees all of the map and its name, in one transaction.
+    ///
+    /// # Errors
+    /// `TooLarge` if the map has more nodes than one transaction can list.
+    pub fn remove<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        name: &str,
+    ) -> Result<()> {
+        for table in self.tables(tx)? {
+            let shape = table.entry.shape();
+            for line in 0..shape.lines {
+                let bucket = self.bucket(tx, &table, line)?;
+                for number in 0..if line == 0 { 0 } else { 7 } {
+                    let slot = Slot(tx.word(&bucket.view, bucket.slots_at + number * 8));
+                    if slot.record() != 0 {
+                        self.remove_record(tx, &bucket.view, slot.record())?;
+                    }
+                }
+                tx.free_node(&bucket.view);
+            }
+            tx.free(table.entry.table())?;
+        }
+        for page in self.pages(tx)? {
+            self.free_lines(tx, page, Kind::HASH_DIRECTORY)?;
+        }
+        self.free_lines(tx, self.node, Kind::HASH_HEADER)?;
+        tx.leave(name)?;
+        Ok(())
+    }
+
+    fn remove_record<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        view: &View,
+        at: Offset,
+    ) -> Result<()> {
+        let mut record = Vec::new();
+        let head: Head = self.read_record(tx, view, at, &mut record)?;
+        if head.is_large() {
+            let node = large_node(&record, head);
+            let (value, data, _) = self.large(tx, view, node)?;
+            tx.free(data)?;
+            tx.free_node(&value);
+            tx.free(node)?;
+        }
+        tx.free(at)
+    }
+
+    fn free_lines<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        block: Offset,
+        kind: Kind,
+    ) -> Result<()> {
+        for line in (block..block + kind.block_bytes()).step_by(LINE as usize) {
+            let view = tx.read(None, line, kind)?;
+            tx.free_node(&view);
+        }
+        tx.free(block)
+    }
+}
+
+/// M2.
+fn may_stand(shape: &Shape, hash: Hash, line: u64, overflowed: bool) -> bool {
+    let home = shape.home(hash);
+    let stashed = (0..WINDOW).any(|step| shape.stash(hash, step) == line);
+    line == home || line == home + 1 || overflowed && stashed
+}
