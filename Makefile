@@ -61,8 +61,8 @@ lint: lint-python lint-rust ## ruff, mypy, stubtest, clippy and rustfmt, warning
 lint-python: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd $(VENV) && bin/mypy --strict -p vasmem
-	cd $(VENV) && bin/python -m mypy.stubtest vasmem._core
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p vasmem
+	cd $(VENV) && bin/python -m mypy.stubtest --mypy-config-file ../pyproject.toml vasmem._core
 
 lint-rust: $(VENV)/.created
 	$(CARGO) fmt --all --check

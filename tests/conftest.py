@@ -1,0 +1,86 @@
+"""Fixtures: a private place for segments, a segment of every backend, and what every test leaves.
+
+After each test the structures of the segment must be sound, no segment may be left, and the process
+may hold no descriptor or mapping of one.
+"""
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import vasmem
+from vasmem import backends
+
+BACKENDS = ("shm",)
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of the shm segments of this test and its child processes."""
+    directory = Path(tempfile.mkdtemp(prefix="vasmem-test-", dir="/dev/shm"))
+    directory.chmod(0o1777)
+    monkeypatch.setenv("VASMEM_SHM_DIR", str(directory))
+    yield directory
+    left = sorted(path.name for path in directory.iterdir())
+    shutil.rmtree(directory)
+    gc.collect()
+    assert left == [], "the test left these behind"
+    assert open_descriptors(directory) == [], "descriptors of segments are still open"
+    assert mappings(directory) == [], "segments are still mapped"
+
+
+def open_descriptors(directory: Path) -> list[str]:
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return [link for link in links if link.startswith(f"{directory}/")]
+
+
+def mappings(directory: Path) -> list[str]:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in lines if f"{directory}/" in line]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    return backends.get(request.param)
+
+
+@pytest.fixture
+def url(backend: backends.Backend, home: Path) -> Callable[[str], str]:
+    """Makes the URL of a segment of the backend under test."""
+    assert home.is_dir()
+    return lambda name: f"{backend.name}://{name}"
+
+
+@pytest.fixture
+def make(url: Callable[[str], str]) -> Iterator[Callable[..., vasmem.Segment]]:
+    """Creates segments, which are checked and removed after the test."""
+    made: list[vasmem.Segment] = []
+
+    def create(name: str = "test", **options: object) -> vasmem.Segment:
+        segment = vasmem.create(url(name), **{"max_size": "1G", **options})
+        made.append(segment)
+        return segment
+
+    yield create
+    violations = []
+    for segment in made:
+        with vasmem.attach(segment.url) as fresh:
+            violations += fresh.check()
+        segment.close()
+        vasmem.remove(segment.url)
+    assert violations == []
+
+
+@pytest.fixture
+def segment(make: Callable[..., vasmem.Segment]) -> vasmem.Segment:
+    return make()

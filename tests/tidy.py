@@ -1,0 +1,234 @@
+"""The style rules of this repository, each a function from a file to the complaints about it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE_LENGTH_MAX = 100
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = {".rs": 650, ".py": 350}
+# Rust tests and Python tests may be longer files, not longer lines or functions.
+TESTS = re.compile(r"(^|/)tests?(/|\.rs$)|(^|/)benches/")
+
+# Split, so that this file does not complain about itself.
+UNFINISHED = re.compile(
+    "|".join(
+        (
+            r"\bTO" r"DO\b",
+            r"\bFIX" r"ME\b",
+            r"\bX" r"XX\b",
+            r"\bHA" r"CK\b",
+            r"\bto" r"do!\(",
+            r"\bunimpl" r"emented!\(",
+            r"\bd" r"bg!\(",
+            r"#\[ign" r"ore\b",
+            r"mark\.sk" r"ip",
+            r"mark\.xf" r"ail",
+            r"pytest\.sk" r"ip\(",
+            r"importorsk" r"ip",
+            r"breakpo" r"int\(\)",
+            r"NotImpl" r"ementedError",
+        )
+    )
+)
+# A path of the machine that someone happened to sit at.
+PRIVATE_PATH = re.compile(r"/(?:home|root|Users|work)/\w")
+
+# Which of ours each Python module may import: the arrows of docs/design.md. What is not named may
+# import no other module of ours.
+PYTHON_ARROWS = {
+    "vasmem": {"errors", "hashmap", "listing", "promises", "segment"},
+    "vasmem.errors": {"_core"},
+    "vasmem.codec": {"_arrays", "_core"},
+    "vasmem._arrays": {"_core"},
+    "vasmem.promises": {"errors"},
+    "vasmem.hashmap": {"_core", "segment (types only)"},
+    "vasmem.segment": {"_core", "backends", "errors", "hashmap", "names", "promises", "sizes"},
+    "vasmem.listing": {"backends", "errors", "names", "segment"},
+    "vasmem.backends": {"backends", "errors"},
+    "vasmem.backends.base": {"promises"},
+    "vasmem.backends.common": {"backends", "errors"},
+    "vasmem.backends.shm": {"backends", "errors", "promises"},
+}
+TYPES_ONLY = " (types only)"
+
+# The only files of what ships that may say `unsafe`: mapping, atomics, copies, flushes, system calls, handlers.
+UNSAFE_FILES = {
+    "core/memory/src/copy.rs",
+    "core/memory/src/flush.rs",
+    "core/memory/src/fork.rs",
+    "core/memory/src/lock.rs",
+    "core/memory/src/region.rs",
+    "core/memory/src/sigbus.rs",
+    "core/memory/src/words.rs",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file: its path inside the repository, and its text."""
+
+    path: str
+    text: str
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.path).suffix
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
+def long_file(source: Source) -> Iterator[str]:
+    lines_max = FILE_LINES_MAX.get(source.suffix)
+    if lines_max is None or TESTS.search(source.path):
+        return
+    if len(source.lines) > lines_max:
+        yield f"{source.path}: {len(source.lines)} lines, at most {lines_max}"
+
+
+def long_line(source: Source) -> Iterator[str]:
+    if source.suffix not in FILE_LINES_MAX:
+        return
+    for number, line in enumerate(source.lines, 1):
+        if len(line) > LINE_LENGTH_MAX:
+            yield f"{source.path}:{number}: {len(line)} columns, at most {LINE_LENGTH_MAX}"
+
+
+def long_function(source: Source) -> Iterator[str]:
+    functions = {".py": python_functions, ".rs": rust_functions}.get(source.suffix)
+    if functions is None:
+        return
+    for name, number, lines in functions(source.text):
+        if lines > FUNCTION_LINES_MAX:
+            where = f"{source.path}:{number}"
+            yield f"{where}: {name} has {lines} lines, at most {FUNCTION_LINES_MAX}"
+
+
+def unfinished(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.lines, 1):
+        if match := UNFINISHED.search(line):
+            yield f"{source.path}:{number}: {match[0]} is not for main"
+
+
+def private_path(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.lines, 1):
+        if match := PRIVATE_PATH.search(line):
+            yield f"{source.path}:{number}: {match[0]}... exists on one machine only"
+
+
+def trailing_space(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.lines, 1):
+        if line != line.rstrip():
+            yield f"{source.path}:{number}: space at the end of the line"
+    if source.text and not source.text.endswith("\n"):
+        yield f"{source.path}: no line end at the end"
+
+
+def import_arrow(source: Source) -> Iterator[str]:
+    module = module_name(source.path)
+    if module is None:
+        return
+    allowed = PYTHON_ARROWS.get(module, set())
+    for number, target, types_only in python_imports(source.text):
+        if target not in allowed and not (types_only and target + TYPES_ONLY in allowed):
+            yield f"{source.path}:{number}: {module} may not import vasmem.{target}"
+
+
+def unsafe_elsewhere(source: Source) -> Iterator[str]:
+    shipped = source.suffix == ".rs" and source.path.startswith("core/")
+    if not shipped or source.path in UNSAFE_FILES:
+        return
+    for number, line in enumerate(rust_code(source.text).splitlines(), 1):
+        if re.search(r"\bunsafe\b|allow\(unsafe_code\)", line):
+            yield f"{source.path}:{number}: unsafe is not for this file"
+
+
+RULES = (
+    long_file,
+    long_line,
+    long_function,
+    unfinished,
+    private_path,
+    trailing_space,
+    import_arrow,
+    unsafe_elsewhere,
+)
+
+
+def module_name(path: str) -> str | None:
+    """Name of the module a file of the package is imported as; None for other files."""
+    folder, _, rest = path.partition("/")
+    if folder not in ("vasmem", "backends") or not rest.endswith(".py"):
+        return None
+    package = "vasmem" if folder == "vasmem" else "vasmem.backends"
+    stem = rest.removesuffix(".py").replace("/", ".")
+    return package if stem == "__init__" else f"{package}.{stem}"
+
+
+def python_imports(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Every import of a module of ours: line, name below vasmem, whether for type checkers only."""
+    tree = ast.parse(text)
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            from_package = node.module == "vasmem"
+            names = [f"vasmem.{alias.name}" for alias in node.names] if from_package else []
+            names = names or [node.module]
+        elif isinstance(node, ast.ImportFrom):
+            names = ["vasmem.<relative>"]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] in ("vasmem", "backends"):
+                yield node.lineno, [*name.split("."), "<package>"][1], id(node) in typing_only
+
+
+def python_functions(text: str) -> Iterator[tuple[str, int, int]]:
+    """Every function: name, line, number of lines."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def rust_functions(text: str) -> Iterator[tuple[str, int, int]]:
+    """Every function with a body: name, line, number of lines."""
+    code = rust_code(text)
+    # Past the brackets of array types, which hold a semicolon, to the body or the end.
+    for match in re.finditer(r"\bfn\s+(\w+)(?:\[[^\]]*\]|[^{;\[])*(?P<body>\{)?", code):
+        if match["body"] is None:
+            continue
+        end = closing_brace(code, match.start("body"))
+        lines = code.count("\n", match.start(), end) + 1
+        yield match[1], code.count("\n", 0, match.start()) + 1, lines
+
+
+def closing_brace(code: str, opening: int) -> int:
+    depth = 0
+    for match in re.compile(r"[{}]").finditer(code, opening):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return match.start()
+    return len(code)
+
+
+_RUST_NOISE = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|r(?P<hashes>\#*)".*?"(?P=hashes)|"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'""",
+    re.DOTALL,
+)
+
+
+def rust_code(text: str) -> str:
+    """The text with comments, strings and characters blanked out; lines stay where they are."""
+    return _RUST_NOISE.sub(lambda match: "\n" * match[0].count("\n"), text)
