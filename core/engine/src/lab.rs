@@ -203,16 +203,21 @@ mod switches {
 mod switches {
     use super::*;
     use crate::error::Error;
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    /// Something to run in the middle of operations.
+    type Watcher = Box<dyn FnMut(Point) + Send>;
 
     /// Switches of one handle, that is of one (real or simulated) process.
-    #[derive(Debug, Default)]
+    #[derive(Default)]
     pub struct Switches {
         point: AtomicU8,
         skip: AtomicU32,
         action: AtomicU8,
         dead: AtomicU8,
+        watched: AtomicBool,
+        watcher: Mutex<Option<Watcher>>,
     }
 
     impl Switches {
@@ -223,11 +228,29 @@ mod switches {
             self.point.store(point as u8, Relaxed);
         }
 
+        /// Runs `watcher` at every step from here on: what other processes do in the middle of an
+        /// operation of this one. Steps inside of it are not watched.
+        pub fn watch(&self, watcher: impl FnMut(Point) + Send + 'static) {
+            let mut place = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            *place = Some(Box::new(watcher));
+            self.watched.store(true, Relaxed);
+        }
+
+        /// Whether an armed [`Action::Return`] was reached.
+        pub fn died(&self) -> bool {
+            self.dead.load(Relaxed) != 0
+        }
+
         /// Dies here if armed.
         #[inline]
         pub fn hit(&self, point: Point) -> Result<()> {
             if self.dead.load(Relaxed) != 0 {
                 return Err(Error::Died);
+            }
+            if self.watched.load(Relaxed) {
+                if let Ok(Some(watcher)) = self.watcher.try_lock().as_deref_mut() {
+                    watcher(point);
+                }
             }
             if self.point.load(Relaxed) != point as u8 {
                 return Ok(());
