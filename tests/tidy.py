@@ -54,7 +54,8 @@ PYTHON_ARROWS = {
 }
 TYPES_ONLY = " (types only)"
 
-# The only files of what ships that may say `unsafe`: mapping, atomics, copies, flushes, system calls, handlers.
+# The only files of core that may say `unsafe`: mapping, atomics, copies, flushes, system calls,
+# handlers, and the tests that fork and truncate.
 UNSAFE_FILES = {
     "core/memory/src/copy.rs",
     "core/memory/src/flush.rs",
@@ -63,6 +64,7 @@ UNSAFE_FILES = {
     "core/memory/src/region.rs",
     "core/memory/src/sigbus.rs",
     "core/memory/src/words.rs",
+    "core/memory/tests/common/mod.rs",
 }
 
 
@@ -224,8 +226,11 @@ def closing_brace(code: str, opening: int) -> int:
 
 
 _RUST_NOISE = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|r(?P<hashes>\#*)".*?"(?P=hashes)|"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'""",
-    re.DOTALL,
+    r"""
+    //[^\n]* | /\*.*?\*/ | r(?P<hashes>\#*)".*?"(?P=hashes) | "(?:\\.|[^"\\])*"
+    | b?'(?:\\.[^']*|[^'\\])'
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 
 
