@@ -154,3 +154,36 @@ pub fn check(world: &World, segment: &Attached, blocks: &[Offset]) {
     let broken = segment.check_heap(reached);
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// Numbers that look random, the same for the same seed (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// Writes `value` to all of `nodes` under the token, on a lane apart from the pool.
+pub fn set_under_token(segment: &Attached, nodes: &[Offset], value: u64) -> Result<()> {
+    let mut lane = segment.claim()?.expect("a free lane");
+    let mut patience = few();
+    segment.take_token(&mut lane, &mut patience)?;
+    let mut tx = Transaction::resume(segment, &mut lane, &mut patience);
+    for &node in nodes {
+        let (view, _) = pair(&mut tx, node)?;
+        put(&mut tx, &view, value);
+    }
+    tx.commit()?;
+    segment.drop_token(&lane)?;
+    segment.release(&lane);
+    Ok(())
+}
