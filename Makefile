@@ -70,11 +70,11 @@ lint-rust: $(VENV)/.created
 	$(CARGO) clippy --locked --workspace --all-targets --features lab -- -D warnings
 
 rust: ## Rust unit and property tests, failpoints included
-	$(CARGO) test --locked $(TESTED_CRATES) --features lab
+	$(CARGO) test --locked --no-fail-fast $(TESTED_CRATES) --features lab
 
 loom: ## Loom models of the commit protocol
 	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked \
-		--package vasmem-engine --target-dir $(CARGO_TARGET_DIR)/loom --test 'loom*'
+		--no-fail-fast --package vasmem-engine --target-dir $(CARGO_TARGET_DIR)/loom --test 'loom*'
 
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
 	$(CARGO) run --locked --package vasmem-lab
@@ -82,8 +82,10 @@ mutations: ## Every seeded defect of the protocol must be noticed by a test; pri
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
 	VASMEM_DIST=dist $(PYTEST)
 
-bench: $(VENV)/.tools ## Measure against py-lmdb and the unsynchronised floor
-	$(PYTEST) benchmarks
+# Run as a module of the checkout, which then must hold the extension: hence the editable install.
+bench: dev ## Measure against py-lmdb and the unsynchronised floor; takes long, wants a quiet machine
+	$(PYTHON) -m benchmarks.paired
+	$(PYTEST) benchmarks -o python_files='bench_*.py' -o timeout=0
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,7 +30,13 @@ texts = st.text(st.characters(exclude_categories=())) | st.text(
 )
 byte_strings = st.binary() | st.lists(st.sampled_from([0, 1, 254, 255])).map(bytes)
 scalars = st.one_of(st.none(), numbers, texts, byte_strings)
-keys = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4).map(tuple), max_leaves=8)
+
+
+def tuples_of(items: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(items, max_size=4).map(tuple)
+
+
+keys = st.recursive(scalars, tuples_of, max_leaves=8)
 # Alike up to a point, so that a difference far inside decides.
 tuples = st.lists(st.sampled_from([0, 1, 1.5, -1, -1.5, "", "\0", "a", b"", b"\0", None, (), (0,)]))
 
