@@ -1,15 +1,32 @@
 //! `vasmem._core`: conversion between Python objects and the structures, and nothing else.
 
+mod attached;
+mod descriptor;
 mod error;
+mod hashmap;
 mod key;
+mod raise;
+mod segment;
 mod value;
+mod wait;
 
 use pyo3::prelude::*;
 
+/// Optional parts of this build.
+fn features() -> Vec<&'static str> {
+    Vec::new()
+}
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    module.add("build_profile", profile)?;
+    module.add("features", pyo3::types::PyTuple::new(module.py(), features())?)?;
     error::register(module)?;
     key::register(module)?;
     value::register(module)?;
+    module.add_class::<segment::Segment>()?;
+    module.add_class::<hashmap::HashMap>()?;
+    module.add_class::<hashmap::Items>()?;
     Ok(())
 }

@@ -1,0 +1,310 @@
+//! An attachment that handles share: the engine's segment, its name, its open transaction.
+
+use crate::error::Kind as Exception;
+use crate::wait::Waiter;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use vasmem_engine::access::Peek;
+use vasmem_engine::lanes::Lane;
+use vasmem_engine::os::OsHost;
+use vasmem_engine::{Error, Holder, Result, Segment, Transaction};
+use vasmem_memory::Mapped;
+
+/// The engine over a mapped file.
+pub type Engine = Segment<Mapped, OsHost>;
+
+/// A transaction that lasts over several calls, with the lane it runs on.
+struct Open {
+    lane: Lane,
+}
+
+/// What all handles of one attachment share.
+pub struct Attached {
+    /// The segment.
+    pub engine: Engine,
+    /// Its name, for messages.
+    pub name: String,
+    closed: AtomicBool,
+    timeout_s: AtomicU64,
+    /// Number of the open transaction, 0 without one: the only thing that a call outside of
+    /// transactions looks at.
+    transaction: AtomicU64,
+    open: Mutex<Option<Open>>,
+    /// Which transaction the running context (thread, asyncio task) is in.
+    context: Py<PyAny>,
+}
+
+/// Seconds to wait for others, unless set.
+const TIMEOUT_S: f64 = 10.0;
+
+impl Attached {
+    /// Wraps a segment that was just attached.
+    ///
+    /// # Errors
+    /// Those of making a context variable.
+    pub fn new(py: Python<'_>, engine: Engine, name: String) -> PyResult<Attached> {
+        let variable = py.import("contextvars")?.getattr("ContextVar")?;
+        let context = variable.call1((PyString::new(py, "vasmem_transaction"),))?.unbind();
+        Ok(Attached {
+            engine,
+            name,
+            closed: AtomicBool::new(false),
+            timeout_s: AtomicU64::new(TIMEOUT_S.to_bits()),
+            transaction: AtomicU64::new(0),
+            open: Mutex::new(None),
+            context,
+        })
+    }
+
+    /// Seconds that an operation waits for others.
+    pub fn timeout_s(&self) -> f64 {
+        f64::from_bits(self.timeout_s.load(Relaxed))
+    }
+
+    /// Sets them.
+    pub fn set_timeout_s(&self, timeout_s: f64) {
+        self.timeout_s.store(timeout_s.to_bits(), Relaxed);
+    }
+
+    /// Ends this attachment: handles raise from now on, lanes go back.
+    pub fn close(&self) {
+        if !self.closed.swap(true, Relaxed) {
+            self.abandon();
+            self.engine.release_all();
+        }
+    }
+
+    #[inline]
+    fn ensure_open(&self) -> PyResult<()> {
+        if self.closed.load(Relaxed) { Err(self.closed_error()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn closed_error(&self) -> PyErr {
+        let text = format!("segment {:?} is closed here: attach it again to use it", self.name);
+        Exception::VasmemError.error(text)
+    }
+
+    /// Runs a reading operation: inside the open transaction of this context, else on its own.
+    ///
+    /// # Errors
+    /// As exceptions.
+    #[inline]
+    pub fn read<T>(&self, py: Python<'_>, body: impl Reading<T>) -> PyResult<T> {
+        self.ensure_open()?;
+        let mut body = body;
+        if self.is_inside(py)? {
+            return self.inside(py, |tx| body.in_transaction(tx));
+        }
+        let mut waiter = Waiter::new(py, self.timeout_s());
+        let done = self.engine.read(&mut waiter, |peek| body.in_peek(peek));
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    /// Runs a writing operation.
+    ///
+    /// # Errors
+    /// As exceptions; nothing happened then.
+    #[inline]
+    pub fn write<T>(
+        &self,
+        py: Python<'_>,
+        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
+    ) -> PyResult<T> {
+        self.ensure_open()?;
+        if self.is_inside(py)? {
+            return self.inside(py, body);
+        }
+        let mut waiter = Waiter::new(py, self.timeout_s());
+        let done = self.engine.write(&mut waiter, &mut body);
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    #[inline]
+    fn is_inside(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.transaction.load(Relaxed) {
+            0 => Ok(false),
+            number => self.is_current(py, number),
+        }
+    }
+
+    #[cold]
+    fn is_current(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        let current = self.context.bind(py).call_method1("get", (0u64,))?;
+        Ok(current.extract::<u64>()? == number)
+    }
+
+    #[cold]
+    fn inside<T>(
+        &self,
+        py: Python<'_>,
+        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
+    ) -> PyResult<T> {
+        let Ok(mut open) = self.open.try_lock() else {
+            let text = "two threads use one transaction at the same time: begin one in each";
+            return Err(Exception::VasmemError.error(text));
+        };
+        let Some(open) = open.as_mut() else {
+            return Err(Exception::VasmemError.error("this transaction has ended"));
+        };
+        let mut waiter = Waiter::new(py, self.timeout_s());
+        let mut tx = Transaction::resume(&self.engine, &mut open.lane, &mut waiter);
+        // Nobody else commits now, but a dead process's commit may just have been finished.
+        let mut tries = 0;
+        let done = loop {
+            match body(&mut tx) {
+                Err(Error::Conflict) if tries < 100 => tries += 1,
+                done => break done,
+            }
+        };
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    /// Begins a transaction in this context: takes the writer token.
+    ///
+    /// # Errors
+    /// `LockTimeout` naming the holder; `VasmemError` inside another one.
+    pub fn begin(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<()> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        self.ensure_open()?;
+        if self.is_inside(py)? {
+            let text = "a transaction is open here already: they do not nest";
+            return Err(Exception::VasmemError.error(text));
+        }
+        let mut waiter = Waiter::new(py, timeout_s.unwrap_or_else(|| self.timeout_s()));
+        let begun = self.take_lane(&mut waiter).and_then(|mut lane| {
+            match self.engine.take_token(&mut lane, &mut waiter) {
+                Ok(()) => Ok(lane),
+                Err(error) => {
+                    self.engine.release(&lane);
+                    Err(error)
+                }
+            }
+        });
+        let mut lane = begun.map_err(|error| self.raise(error, waiter.raised.take()))?;
+        Transaction::resume(&self.engine, &mut lane, &mut waiter).reset();
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        if let Err(error) = self.context.bind(py).call_method1("set", (number,)) {
+            self.end(lane);
+            return Err(error);
+        }
+        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Open { lane });
+        self.transaction.store(number, Relaxed);
+        Ok(())
+    }
+
+    fn take_lane(&self, waiter: &mut Waiter<'_>) -> Result<Lane> {
+        use vasmem_engine::Patience;
+        let mut round = 0;
+        loop {
+            if let Some(lane) = self.engine.claim()? {
+                return Ok(lane);
+            }
+            waiter.pause(round, Holder::FreeLane)?;
+            round += 1;
+        }
+    }
+
+    /// Ends the transaction of this context, committing it or not.
+    ///
+    /// # Errors
+    /// `VasmemError` if there is none; those of the commit, and then nothing happened.
+    pub fn finish(&self, py: Python<'_>, commit: bool) -> PyResult<()> {
+        if !self.is_inside(py)? {
+            return match self.closed.load(Relaxed) {
+                true if !commit => Ok(()),
+                true => Err(self.closed_error()),
+                false => Err(Exception::VasmemError.error("no transaction is open here")),
+            };
+        }
+        let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.transaction.store(0, Relaxed);
+        let Some(Open { mut lane }) = open else { return Ok(()) };
+        let mut waiter = Waiter::new(py, self.timeout_s());
+        let mut done = Ok(());
+        if commit {
+            done = Transaction::resume(&self.engine, &mut lane, &mut waiter).commit();
+        }
+        self.end(lane);
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    fn end(&self, lane: Lane) {
+        // Only a failpoint can refuse.
+        let _ = self.engine.drop_token(&lane);
+        self.engine.release(&lane);
+    }
+
+    fn abandon(&self) {
+        if let Ok(mut open) = self.open.try_lock() {
+            if let Some(Open { lane }) = open.take() {
+                self.transaction.store(0, Relaxed);
+                self.end(lane);
+            }
+        }
+    }
+
+    /// An exception for an error of the engine: what, where, what to do.
+    #[cold]
+    pub fn raise(&self, error: Error, raised: Option<PyErr>) -> PyErr {
+        crate::raise::exception(&self.name, Some(&self.engine), error, raised)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A reading operation, over either kind of access.
+pub trait Reading<T> {
+    /// As a reader.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn in_peek(&mut self, peek: &mut Peek<'_, Mapped, OsHost>) -> Result<T>;
+    /// As a part of a transaction.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn in_transaction(&mut self, tx: &mut Transaction<'_, Mapped, OsHost>) -> Result<T>;
+}
+
+/// Makes a [`Reading`] of one expression over `access`.
+#[macro_export]
+macro_rules! reading {
+    ($($captured:ident: $type:ty),* ; $result:ty ; |$access:ident| $body:expr) => {{
+        struct Body<'a> { $($captured: $type,)* lifetime: std::marker::PhantomData<&'a ()> }
+        impl Body<'_> {
+            #[inline]
+            fn run<A: vasmem_engine::Access>(
+                &mut self,
+                $access: &mut A,
+            ) -> vasmem_engine::Result<$result> {
+                let Body { $($captured,)* .. } = self;
+                $body
+            }
+        }
+        impl $crate::attached::Reading<$result> for Body<'_> {
+            #[inline]
+            fn in_peek(
+                &mut self,
+                peek: &mut vasmem_engine::access::Peek<
+                    '_, vasmem_memory::Mapped, vasmem_engine::os::OsHost>,
+            ) -> vasmem_engine::Result<$result> {
+                self.run(peek)
+            }
+            fn in_transaction(
+                &mut self,
+                tx: &mut vasmem_engine::Transaction<
+                    '_, vasmem_memory::Mapped, vasmem_engine::os::OsHost>,
+            ) -> vasmem_engine::Result<$result> {
+                self.run(tx)
+            }
+        }
+        Body { $($captured,)* lifetime: std::marker::PhantomData }
+    }};
+}

@@ -1,0 +1,330 @@
+//! `_core.HashMap`: the operations of a dict, native slots without a Python frame.
+
+use crate::attached::Attached;
+use crate::error::Kind as Exception;
+use crate::segment::{RAW, Segment, getrandom};
+use crate::{key, reading, value};
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyType};
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+use vasmem_engine::Result;
+use vasmem_structs::hashmap::{Cursor, HashMap as Map};
+
+/// A hash map of an attached segment.
+#[pyclass(frozen, subclass, module = "vasmem._core")]
+pub struct HashMap {
+    attached: Arc<Attached>,
+    map: Map,
+    name: String,
+    raw: bool,
+}
+
+thread_local! {
+    /// Buffers of the running operation; taken out while in use, since decoding may call Python,
+    /// which may come back here.
+    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers::new()) };
+}
+
+#[derive(Default)]
+struct Buffers {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    record: Vec<u8>,
+}
+
+impl Buffers {
+    const fn new() -> Buffers {
+        Buffers { key: Vec::new(), value: Vec::new(), record: Vec::new() }
+    }
+
+    fn give_back(self) {
+        BUFFERS.set(self);
+    }
+}
+
+/// Buffers kept between operations are cut down to this, in bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+impl HashMap {
+    /// Runs `body` with buffers of this thread.
+    #[inline]
+    fn with_buffers<T>(body: impl FnOnce(&mut Buffers) -> PyResult<T>) -> PyResult<T> {
+        let mut buffers = BUFFERS.take();
+        let result = body(&mut buffers);
+        if buffers.record.len() > KEPT_BYTES_MAX || buffers.value.capacity() > KEPT_BYTES_MAX {
+            buffers = Buffers::new();
+        }
+        buffers.give_back();
+        result
+    }
+
+    /// The bytes of a key: its own where the map is raw, its encoding otherwise.
+    #[inline]
+    fn key<'a>(&self, key: &'a Bound<'_, PyAny>, into: &'a mut Vec<u8>) -> PyResult<&'a [u8]> {
+        if self.raw {
+            return raw_bytes("a key", key);
+        }
+        into.clear();
+        key::encode(key, into)?;
+        Ok(into)
+    }
+
+    #[inline]
+    fn decode<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { value::decode(py, bytes) }
+    }
+
+    #[inline]
+    fn find<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = key.py();
+        Self::with_buffers(|buffers| {
+            let Buffers { key: encoded, record, .. } = buffers;
+            let key = self.key(key, encoded)?;
+            let map = self.map;
+            let found = self.attached.read(
+                py,
+                reading!(map: Map, key: &'a [u8], record: &'a mut Vec<u8>; Option<Range<usize>>;
+                    |access| map.get(access, key, record)),
+            )?;
+            found.map(|range| self.decode(py, &buffers.record[range])).transpose()
+        })
+    }
+
+    fn iterate(&self, what: What) -> Items {
+        Items {
+            attached: self.attached.clone(),
+            map: self.map,
+            raw: self.raw,
+            what,
+            state: std::sync::Mutex::default(),
+        }
+    }
+}
+
+/// The bytes of an object that must be bytes.
+#[inline]
+fn raw_bytes<'a>(what: &str, object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    match object.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes()),
+        Err(_) => Err(not_bytes(what, object)),
+    }
+}
+
+#[cold]
+fn not_bytes(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    let kind = object.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    Exception::WrongType.error(format!(
+        "{what} of a raw hash map must be bytes, not {kind}: pass bytes(...), or open a map that \
+         is not raw"
+    ))
+}
+
+#[pymethods]
+impl HashMap {
+    #[new]
+    #[pyo3(signature = (segment, name, create, raw))]
+    fn new(
+        py: Python<'_>,
+        segment: &Bound<'_, Segment>,
+        name: String,
+        create: bool,
+        raw: bool,
+    ) -> PyResult<HashMap> {
+        let attached = segment.get().attached.clone();
+        let first = attached.engine.geometry.directory_at;
+        let wanted = name.as_str();
+        let mut found = attached.read(
+            py,
+            reading!(wanted: &'a str, first: u64; Option<(Map, u8)>;
+                |access| Map::open(access, *first, wanted)),
+        )?;
+        if found.is_none() && create {
+            let mut random = [0; 8];
+            getrandom(&mut random)?;
+            let (id, flags) = (u64::from_le_bytes(random), if raw { RAW } else { 0 });
+            found = attached.write(py, |tx| {
+                Ok(match Map::open(tx, first, wanted)? {
+                    Some(found) => Some(found),
+                    None => Some((Map::create(tx, wanted, flags, id)?, flags)),
+                })
+            })?;
+        }
+        let Some((map, flags)) = found else { return Err(PyKeyError::new_err(name)) };
+        if (flags & RAW != 0) != raw {
+            let (is, option) = if raw { ("not raw", "False") } else { ("raw", "True") };
+            return Err(Exception::WrongType.error(format!(
+                "hash map {name:?} in segment {:?} is {is}: open it with raw={option}",
+                attached.name
+            )));
+        }
+        Ok(HashMap { attached, map, name, raw })
+    }
+
+    #[classmethod]
+    fn __class_getitem__(cls: &Bound<'_, PyType>, item: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let alias = cls.py().import("types")?.getattr("GenericAlias")?;
+        Ok(alias.call1((cls, item))?.unbind())
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[getter]
+    fn raw(&self) -> bool {
+        self.raw
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match self.find(key)? {
+            Some(value) => Ok(value),
+            None => Err(PyKeyError::new_err(key.clone().unbind())),
+        }
+    }
+
+    #[pyo3(signature = (key, default=None, /))]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.find(key)?.or(default))
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+            let py = key.py();
+            let key = self.key(key, encoded)?;
+            let map = self.map;
+            self.attached.read(
+                py,
+                reading!(map: Map, key: &'a [u8], record: &'a mut Vec<u8>; bool;
+                    |access| map.contains(access, key, record)),
+            )
+        })
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::with_buffers(|Buffers { key: encoded, value: document, record }| {
+            let py = key.py();
+            let key = self.key(key, encoded)?;
+            let bytes = if self.raw {
+                raw_bytes("a value", value)?
+            } else {
+                document.clear();
+                value::encode(value, document)?;
+                document
+            };
+            self.attached.write(py, |tx| self.map.put(tx, key, bytes, record).map(|_| ()))
+        })
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let found = Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+            let bytes = self.key(key, encoded)?;
+            let deleted =
+                |found: Result<Option<Range<usize>>>| found.map(|range| range.is_some());
+            self.attached.write(key.py(), |tx| deleted(self.map.delete(tx, bytes, record)))
+        })?;
+        if found { Ok(()) } else { Err(PyKeyError::new_err(key.clone().unbind())) }
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let map = self.map;
+        let len = self.attached.read(py, reading!(map: Map; u64; |access| map.len(access)))?;
+        Ok(len as usize)
+    }
+
+    fn __iter__(&self) -> Items {
+        self.iterate(What::Keys)
+    }
+
+    /// Iterates over the values.
+    fn iter_values(&self) -> Items {
+        self.iterate(What::Values)
+    }
+
+    /// Iterates over pairs of key and value, each pair as it was at one time.
+    fn iter_items(&self) -> Items {
+        self.iterate(What::Items)
+    }
+}
+
+/// What an iterator yields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Keys,
+    Values,
+    Items,
+}
+
+/// Iterator over a hash map: one table of it at a time in memory.
+#[pyclass(frozen, module = "vasmem._core")]
+pub struct Items {
+    attached: Arc<Attached>,
+    map: Map,
+    raw: bool,
+    what: What,
+    state: std::sync::Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cursor: Cursor,
+    items: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Items {
+    fn next_item(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Vec<u8>)>> {
+        let Ok(mut state) = self.state.try_lock() else {
+            let text = "two threads use one iterator at the same time: make one in each";
+            return Err(Exception::VasmemError.error(text));
+        };
+        loop {
+            if let Some(item) = state.items.next() {
+                return Ok(Some(item));
+            }
+            if state.cursor.is_done() {
+                return Ok(None);
+            }
+            let (map, cursor, values) = (self.map, state.cursor, self.what != What::Keys);
+            let (items, next) = self.attached.read(
+                py,
+                reading!(map: Map, cursor: Cursor, values: bool;
+                    (Vec<(Vec<u8>, Vec<u8>)>, Cursor);
+                    |access| map.scan(access, *cursor, *values)),
+            )?;
+            (state.items, state.cursor) = (items.into_iter(), next);
+        }
+    }
+
+    fn key<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { key::decode(py, bytes) }
+    }
+
+    fn value<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { value::decode(py, bytes) }
+    }
+}
+
+#[pymethods]
+impl Items {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((key, value)) = self.next_item(py)? else { return Ok(None) };
+        Ok(Some(match self.what {
+            What::Keys => self.key(py, &key)?,
+            What::Values => self.value(py, &value)?,
+            What::Items => {
+                (self.key(py, &key)?, self.value(py, &value)?).into_pyobject(py)?.into_any()
+            }
+        }))
+    }
+}

@@ -1,0 +1,306 @@
+//! `_core.Segment`: formatting, attaching, and what concerns all structures.
+
+use crate::attached::{Attached, Engine};
+use crate::error::Kind as Exception;
+use crate::raise::exception;
+use crate::reading;
+use crate::wait::Waiter;
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use vasmem_engine::os::{OsHost, boot_id};
+use vasmem_engine::{Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format};
+use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
+use vasmem_structs::HashMap;
+
+/// Flag of a hash map: bytes to bytes, nothing encoded.
+pub const RAW: u8 = 1;
+
+/// An attached segment.
+#[pyclass(frozen, module = "vasmem._core")]
+pub struct Segment {
+    /// What its handles share.
+    pub attached: Arc<Attached>,
+}
+
+/// A duplicate of a descriptor that Python gave by number.
+fn duplicate(fd: i32) -> PyResult<OwnedFd> {
+    crate::descriptor::duplicate(fd).map_err(PyErr::from)
+}
+
+fn medium(flush: bool) -> Medium {
+    if flush { Medium::CacheLine } else { Medium::Volatile }
+}
+
+fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
+    Mapped::map(fd, bytes, access, medium(flush))
+        .map_err(|error| Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v")))
+}
+
+/// Boot of the last writer: recovers where it was another one, and notes the present one.
+fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> {
+    let boot = boot_id()?;
+    let host = engine.host()?;
+    let mut round = 0;
+    while format::is_other_boot(&engine.memory, boot) {
+        if host.attach(true)? {
+            if format::is_other_boot(&engine.memory, boot) {
+                engine.recover_power_failure()?;
+                format::set_boot(&engine.memory, boot);
+            }
+            break;
+        }
+        waiter.pause(round, Holder::Growth)?;
+        round += 1;
+    }
+    while !host.attach(false)? {
+        waiter.pause(round, Holder::Growth)?;
+        round += 1;
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Segment {
+    #[new]
+    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush))]
+    fn new(
+        py: Python<'_>,
+        fd: i32,
+        lock_fd: Option<i32>,
+        name: String,
+        readonly: bool,
+        flush: bool,
+    ) -> PyResult<Segment> {
+        let fd = duplicate(fd)?;
+        let raise = |error| exception(&name, None, error, None);
+        let access = if readonly { Access::ReadOnly } else { Access::ReadWrite };
+        let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
+        let geometry = format::open(&probe, probe.file_size()?).map_err(raise)?;
+        drop(probe);
+        let memory = map(fd.as_fd(), geometry.size_limit, access, flush)?;
+        let mut host = None;
+        match lock_fd {
+            Some(lock_fd) if !readonly => {
+                host = Some(OsHost::new(LockFile::open_through(duplicate(lock_fd)?.as_fd())?));
+            }
+            None if !readonly => {
+                return Err(PyValueError::new_err("a writer needs the lock file: give lock_fd"));
+            }
+            _ => {}
+        }
+        let engine = EngineSegment::new(memory, host, geometry);
+        engine.backed();
+        if readonly {
+            if format::is_other_boot(&engine.memory, boot_id().map_err(raise)?) {
+                return Err(raise(Error::NeedsRecovery));
+            }
+        } else {
+            let mut waiter = Waiter::new(py, 10.0);
+            enter(&engine, &mut waiter)
+                .map_err(|error| exception(&name, Some(&engine), error, waiter.raised.take()))?;
+        }
+        Ok(Segment { attached: Arc::new(Attached::new(py, engine, name)?) })
+    }
+
+    /// Makes a segment of an empty file.
+    #[staticmethod]
+    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush))]
+    fn format(
+        fd: i32,
+        lock_fd: Option<i32>,
+        size: u64,
+        max_size: u64,
+        flush: bool,
+    ) -> PyResult<()> {
+        let _ = lock_fd;
+        let mut random = [0; 24];
+        getrandom(&mut random)?;
+        let (seed, uuid) = random.split_at(8);
+        let seed = u64::from_le_bytes(seed.try_into()?);
+        let limit = vasmem_engine::layout::SIZE_MAX / 2;
+        if max_size > limit || size > max_size {
+            return Err(PyValueError::new_err(format!(
+                "size {size} and max_size {max_size} bytes: size must not be above max_size, nor \
+                 max_size above {limit}"
+            )));
+        }
+        let least = 4 * vasmem_engine::layout::GRANULE;
+        let max_size = max_size.max(least).next_multiple_of(vasmem_engine::layout::GRANULE);
+        let geometry = Geometry::new(max_size, seed, uuid.try_into()?);
+        let (header, end) = format::first_bytes(&geometry, size);
+        let fd = duplicate(fd)?;
+        let memory = map(fd.as_fd(), geometry.size_limit, Access::ReadWrite, flush)?;
+        let full = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::OutOfMemory => {
+                Exception::SegmentFull.error(format!(
+                    "no room for a segment of {} bytes where it should be (df shows how much is \
+                     free): give a smaller size",
+                    end - geometry.heap_at + header
+                ))
+            }
+            _ => PyErr::from(error),
+        };
+        Memory::allocate(&memory, 0, header).map_err(full)?;
+        Memory::allocate(&memory, geometry.heap_at, end - geometry.heap_at).map_err(full)?;
+        let boot = boot_id().map_err(|error| exception("", None, error, None))?;
+        format::create(&memory, &geometry, end, boot);
+        Ok(())
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.attached.name
+    }
+
+    #[getter]
+    fn uuid<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.attached.engine.geometry.uuid)
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.attached.engine.backed() - self.attached.engine.geometry.heap_at
+    }
+
+    #[getter]
+    fn max_size(&self) -> u64 {
+        let geometry = &self.attached.engine.geometry;
+        geometry.size_limit - geometry.heap_at
+    }
+
+    #[getter]
+    fn used(&self) -> u64 {
+        self.attached.engine.used_bytes()
+    }
+
+    #[getter]
+    fn readonly(&self) -> bool {
+        self.attached.engine.host.is_none()
+    }
+
+    #[getter]
+    fn timeout(&self) -> f64 {
+        self.attached.timeout_s()
+    }
+
+    #[setter]
+    fn set_timeout(&self, seconds: f64) -> PyResult<()> {
+        if seconds.is_nan() || seconds < 0.0 {
+            let text = format!("a timeout of {seconds} s: give seconds, 0 or more");
+            return Err(PyValueError::new_err(text));
+        }
+        self.attached.set_timeout_s(seconds);
+        Ok(())
+    }
+
+    /// Names and kinds of the structures.
+    fn names(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
+        let first = self.attached.engine.geometry.directory_at;
+        let list = self.attached.read(
+            py,
+            reading!(first: u64; Vec<(directory::Named, u64)>; |access| {
+                directory::list(access, *first)
+            }),
+        )?;
+        Ok(list
+            .into_iter()
+            .map(|(named, _)| (named.name, kind_name(named.kind, named.flags).to_owned()))
+            .collect())
+    }
+
+    /// Removes a structure and all that is in it.
+    fn remove(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let first = self.attached.engine.geometry.directory_at;
+        let found = self.attached.write(py, |tx| {
+            let Some((map, _)) = HashMap::open(tx, first, name)? else { return Ok(false) };
+            map.remove(tx, name)?;
+            Ok(true)
+        })?;
+        if found { Ok(()) } else { Err(PyKeyError::new_err(name.to_owned())) }
+    }
+
+    /// All that breaks an invariant: (number, place, text).
+    fn check(&self, py: Python<'_>) -> PyResult<Vec<(u16, String, String)>> {
+        let mut waiter = Waiter::new(py, self.attached.timeout_s());
+        let mut round = 0;
+        let violations = loop {
+            match vasmem_structs::check::check(&self.attached.engine, &mut waiter) {
+                Err(Error::Conflict) => {
+                    waiter
+                        .pause(round, Holder::Conflicts)
+                        .map_err(|error| self.attached.raise(error, None))?;
+                    round += 1;
+                }
+                done => break done,
+            }
+        };
+        let violations =
+            violations.map_err(|error| self.attached.raise(error, waiter.raised.take()))?;
+        Ok(violations
+            .into_iter()
+            .map(|v| (v.invariant as u16, format!("offset {}", v.at), v.text))
+            .collect())
+    }
+
+    /// Facts for people.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let engine = &self.attached.engine;
+        let info = PyDict::new(py);
+        info.set_item("size", self.size())?;
+        info.set_item("max_size", self.max_size())?;
+        info.set_item("used", self.used())?;
+        info.set_item("incarnation", engine.incarnation())?;
+        info.set_item("structures", self.names(py)?)?;
+        let owners = (0..engine.lanes_used() as u16)
+            .map(|lane| engine.owner_pid(lane))
+            .filter(|&pid| pid != 0)
+            .collect::<std::collections::BTreeSet<_>>();
+        info.set_item("lanes_used", engine.lanes_used())?;
+        info.set_item("attached", owners.len())?;
+        info.set_item("writers", owners)?;
+        Ok(info)
+    }
+
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.attached.engine.memory.sync())?)
+    }
+
+    fn close(&self) {
+        self.attached.close();
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn begin(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        self.attached.begin(py, timeout)
+    }
+
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        self.attached.finish(py, true)
+    }
+
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        self.attached.finish(py, false)
+    }
+}
+
+fn kind_name(kind: vasmem_engine::Kind, flags: u8) -> &'static str {
+    match kind {
+        vasmem_engine::Kind::HASH_HEADER if flags & RAW != 0 => "hashmap raw",
+        vasmem_engine::Kind::HASH_HEADER => "hashmap",
+        _ => "unknown",
+    }
+}
+
+/// Fills `bytes` with randomness from the system.
+pub fn getrandom(bytes: &mut [u8]) -> PyResult<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        done += rustix::rand::getrandom(&mut bytes[done..], flags)
+            .map_err(|errno| PyErr::from(std::io::Error::from(errno)))?;
+    }
+    Ok(())
+}
