@@ -1,4 +1,4 @@
-"""numpy arrays and scalars as parts of a msgpack document; imported by whoever has the first one."""
+"""numpy arrays and scalars as parts of a msgpack document; imported with the first of them."""
 
 from __future__ import annotations
 
