@@ -27,8 +27,9 @@ class Opened:
 class Attributes:
     """What a backend knows about a segment without attaching it.
 
-    `path` is the name as the backend takes it; `size` bytes are backed by the medium; `mode` is the
-    permission bits; `owner` is the name of the owning user, or the uid as text where it has none.
+    `path` is the name as the backend takes it; `size` is the bytes of the medium that it takes;
+    `mode` is the permission bits; `owner` is the name of the owning user, or the uid as text where
+    it has none.
     """
 
     path: str

@@ -125,7 +125,8 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
     except FileNotFoundError:
         raise not_found(url) from None
     _check_kind(found, url)
-    return Attributes(name, found.st_size, stat.S_IMODE(found.st_mode), user_name(found.st_uid))
+    size_bytes = found.st_blocks * 512
+    return Attributes(name, size_bytes, stat.S_IMODE(found.st_mode), user_name(found.st_uid))
 
 
 def listing(directory_fd: int) -> Iterator[Attributes]:

@@ -17,19 +17,29 @@ import vasmem
 from vasmem import backends
 
 BACKENDS = ("shm",)
+HOME = pytest.StashKey[Path]()
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The directory of the shm segments of this test and its child processes."""
     directory = Path(tempfile.mkdtemp(prefix="vasmem-test-", dir="/dev/shm"))
     directory.chmod(0o1777)
     monkeypatch.setenv("VASMEM_SHM_DIR", str(directory))
+    request.node.stash[HOME] = directory
     yield directory
     left = sorted(path.name for path in directory.iterdir())
     shutil.rmtree(directory)
-    gc.collect()
     assert left == [], "the test left these behind"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function) -> Iterator[None]:
+    """Look for leaks when the last reference of the test and its fixtures is gone."""
+    yield
+    item.funcargs.clear()
+    gc.collect()
+    directory = item.stash[HOME]
     assert open_descriptors(directory) == [], "descriptors of segments are still open"
     assert mappings(directory) == [], "segments are still mapped"
 
@@ -78,6 +88,7 @@ def make(url: Callable[[str], str]) -> Iterator[Callable[..., vasmem.Segment]]:
             violations += fresh.check()
         segment.close()
         vasmem.remove(segment.url)
+    made.clear()
     assert violations == []
 
 

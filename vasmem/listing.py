@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vasmem import backends
-from vasmem.errors import VasmemError
+from vasmem.errors import BackendUnavailable, VasmemError
 from vasmem.names import Target
 from vasmem.segment import attach
 
@@ -13,8 +13,8 @@ from vasmem.segment import attach
 class SegmentInfo:
     """What `segments` tells of one segment.
 
-    Sizes are in bytes. `used` and `attached`, the number of processes that have it attached for
-    writing, are None where the caller may not look.
+    `size` is the bytes of the medium that it takes, `used` those in use by structures; `attached`
+    is the number of processes that write it. The last two are None where the caller may not look.
     """
 
     name: str
@@ -32,23 +32,26 @@ def segments() -> list[SegmentInfo]:
 
 
 def _segments_of(backend_name: str) -> Iterator[SegmentInfo]:
-    for found in backends.get(backend_name).list():
-        target = Target(backend_name, found.path)
-        used, attached = _look_inside(target)
-        yield SegmentInfo(
-            name=str(target),
-            backend=backend_name,
-            size=found.size,
-            used=used,
-            mode=found.mode,
-            owner=found.owner,
-            attached=attached,
-        )
+    try:
+        for found in backends.get(backend_name).list():
+            target = Target(backend_name, found.path)
+            used, attached = _look_inside(target)
+            yield SegmentInfo(
+                name=str(target),
+                backend=backend_name,
+                size=found.size,
+                used=used,
+                mode=found.mode,
+                owner=found.owner,
+                attached=attached,
+            )
+    except BackendUnavailable:
+        return
 
 
 def _look_inside(target: Target) -> tuple[int | None, int | None]:
     try:
         with attach(target.url, readonly=True, owner="any") as segment:
-            return segment.used, segment.info().get("attached")
+            return segment.used, segment.info()["attached"]
     except VasmemError:
         return None, None
