@@ -67,6 +67,11 @@ def pack_array(value: np.ndarray[Any, Any]) -> list[Any]:
     """Return dtype, shape, order and bytes."""
     description = _describe(value.dtype)
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    if value.dtype.names is not None:
+        # What lies between the fields is whatever this process had there: nothing to share.
+        clean = np.zeros(value.shape, value.dtype, order)
+        clean[...] = value
+        value = clean
     # A view as plain bytes, because not every dtype has a buffer.
     return [description, list(value.shape), order, value.ravel(order).view("u1").data]
 
@@ -90,7 +95,8 @@ def pack_scalar(value: np.generic) -> list[Any]:
         return ["S", bytes(value)]
     if type(value) is not value.dtype.type:
         raise WrongType(f"{type(value)} cannot be a value: store it as {value.dtype.type}")
-    return [_describe(value.dtype), value.tobytes()]
+    description, _, _, data = pack_array(np.asarray(value))
+    return [description, data]
 
 
 def unpack_scalar(items: list[Any]) -> Any:
