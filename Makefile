@@ -20,7 +20,7 @@ SHIPPED_CRATES := --workspace --exclude vasmem-lab
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations python \
-	bench clean
+	kills bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ mutations: ## Every seeded defect of the protocol must be noticed by a test; pri
 
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
 	VASMEM_DIST=dist $(PYTEST)
+
+kills: $(VENV)/.tools ## 1,000 random SIGKILLs of writers under load (CI does 60)
+	VASMEM_KILLS=1000 $(PYTEST) -k killed_at_random -o timeout=3000
 
 # Run as a module of the checkout, which then must hold the extension: hence the editable install.
 bench: dev ## Measure against py-lmdb and the unsynchronised floor; takes long, wants a quiet machine

@@ -156,7 +156,7 @@ def test_a_stopped_writer_stops_no_reader(segment: vasmem.Segment) -> None:
 
 def test_killed_at_random_the_others_go_on(make: Make) -> None:
     seed = int(os.environ.get("VASMEM_SEED") or random.SystemRandom().randrange(1 << 30))
-    kills = int(os.environ.get("VASMEM_KILLS") or 40)
+    kills = int(os.environ.get("VASMEM_KILLS") or 60)
     try:
         Siege(make(), seed).run(kills)
     except BaseException:
@@ -196,7 +196,7 @@ class Siege:
             assert writer.stdin is not None
             writer.stdin.write(b"%d %d\n" % (seed, ROUND_OPERATIONS))
         victims = self.chance.sample(range(WRITERS), self.chance.choice([1, 1, 2, 3]))
-        time.sleep(self.chance.uniform(0, 0.15))
+        time.sleep(self.chance.uniform(0, 0.1))
         for victim in victims:
             self.writers[victim].send_signal(signal.SIGKILL)
         for number, writer in enumerate(self.writers):
