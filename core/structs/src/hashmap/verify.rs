@@ -1,7 +1,9 @@
 //! Walking all of a map: its check, and its removal.
 
 use super::HashMap;
-use super::layout::{HEAD_BYTES, Hash, Head, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot, WINDOW};
+use super::layout::{
+    HEAD_BYTES, Hash, Head, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot, WINDOW, header,
+};
 use super::lookup::{Table, large_node};
 use std::collections::HashSet;
 use vasmem_engine::layout::{Kind, LINE};
@@ -155,6 +157,9 @@ impl HashMap {
         for page in self.pages(tx)? {
             self.free_lines(tx, page, Kind::HASH_DIRECTORY)?;
         }
+        // A handle that is still around must notice, whatever stands here later.
+        let head = self.header(tx)?;
+        tx.write(&head, self.node + header::ID, !self.id);
         self.free_lines(tx, self.node, Kind::HASH_HEADER)?;
         tx.leave(name)?;
         Ok(())
