@@ -12,6 +12,8 @@ import vasmem
 ROOT = Path(__file__).parent.parent
 # The demo tells its story to a newcomer on one screen.
 DEMO_LINES_MAX = 24
+# Every example but the demo and its programs runs by itself.
+SMALL = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
 
 def run(*arguments: object, cwd: Path) -> str:
@@ -34,6 +36,12 @@ def test_demo_tells_the_main_job(tmp_path: Path, home: Path) -> None:
     assert any("SIGKILL" in line for line in lines)
     assert any("check" in line for line in lines)
     assert list(home.iterdir()) == [], "the demo left a segment behind"
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)
+def test_small_example_runs(path: Path, tmp_path: Path, home: Path) -> None:
+    assert run(path, cwd=tmp_path)
+    assert list(home.iterdir()) == [], "the example left a segment behind"
 
 
 def test_programs_of_the_demo_do_not_know_each_other() -> None:

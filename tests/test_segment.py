@@ -175,7 +175,8 @@ def test_growth_and_its_end(make: Make) -> None:
 def test_segments_lists_all(make: Make) -> None:
     assert vasmem.segments() == []
     one, two = make("one"), make("two", mode=0o640)
-    one.hashmap("users")["ada"] = 1
+    one.hashmap("users")
+    two.hashmap("users")["ada"] = 1
     found = {info.name: info for info in vasmem.segments()}
     assert set(found) == {one.name, two.name}
     info = found[two.name]
