@@ -190,7 +190,7 @@ assert decode_value(stored).tolist() == [1.5]
 assert "numpy" in loaded()
 """
     stored = encode_value(np.array([1.5])).hex()
-    subprocess.run([sys.executable, "-c", script, stored], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, stored], check=True, timeout=60, cwd="/")
 
 
 def test_threads_do_not_share_a_buffer() -> None:
