@@ -55,7 +55,7 @@ def test_numpy_structured(dtype: np.dtype, data: st.DataObject) -> None:
         np.str_(""),
         np.bytes_(b"a\0\0"),
         np.datetime64("2026-01-02T03:04:05.678"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(5, "25s"),
         np.void(b"abc"),
         np.zeros(2, dtype=np.dtype([("a", "u1"), ("b", "<f8", (2, 3))], align=True)),

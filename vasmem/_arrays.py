@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import descr_to_dtype
@@ -66,6 +66,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
 def pack_array(value: np.ndarray[Any, Any]) -> list[Any]:
     """Return dtype, shape, order and bytes."""
     description = _describe(value.dtype)
+    order: Literal["C", "F"]
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     if value.dtype.names is not None:
         # What lies between the fields is whatever this process had there: nothing to share.

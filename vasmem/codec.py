@@ -35,7 +35,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from vasmem._core import WrongType
 
@@ -72,15 +72,16 @@ class _Mark:
 
 
 def _pack_zone(value: datetime | time) -> bytes:
-    zone = value.tzinfo
+    zone: Any = value.tzinfo
     if zone is None:
         return b""
     if type(zone) is timezone:
-        offset = zone.utcoffset(None)
-        return b"+" + _OFFSET_LAYOUT.pack(offset // _MICROSECOND) + zone.tzname(None).encode()
+        name: str = zone.tzname(None)
+        return b"+" + _OFFSET_LAYOUT.pack(zone.utcoffset(None) // _MICROSECOND) + name.encode()
     zoneinfo = sys.modules.get("zoneinfo")
     if zoneinfo is not None and type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
-        return b"@" + zone.key.encode()
+        key: str = zone.key
+        return b"@" + key.encode()
     raise refusal(zone)
 
 
@@ -159,7 +160,7 @@ def _pack_datetime(value: datetime) -> Any:
 def _unpack_datetime(data: bytes) -> datetime:
     size = _DATETIME_LAYOUT.size
     *parts, fold = _DATETIME_LAYOUT.unpack(data[:size])
-    return datetime(*parts, tzinfo=_unpack_zone(data[size:]), fold=fold)
+    return datetime(*parts).replace(tzinfo=_unpack_zone(data[size:]), fold=fold)
 
 
 def _pack_date(value: date) -> Any:
@@ -174,7 +175,7 @@ def _pack_time(value: time) -> Any:
 def _unpack_time(data: bytes) -> time:
     size = _TIME_LAYOUT.size
     *parts, fold = _TIME_LAYOUT.unpack(data[:size])
-    return time(*parts, tzinfo=_unpack_zone(data[size:]), fold=fold)
+    return time(*parts).replace(tzinfo=_unpack_zone(data[size:]), fold=fold)
 
 
 def _pack_timedelta(value: timedelta) -> Any:
