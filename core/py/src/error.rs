@@ -38,12 +38,7 @@ const fn class(
     builtin: Option<&'static str>,
     doc: &'static str,
 ) -> Class {
-    Class {
-        kind,
-        name,
-        builtin,
-        doc,
-    }
+    Class { kind, name, builtin, doc }
 }
 
 /// In the order of `Kind`: a class is found by its kind's number.

@@ -112,9 +112,7 @@ fn put_text(bytes: &[u8], into: &mut Vec<u8>, depth: usize) {
 /// The bytes of a str that is not valid UTF-8 because it contains surrogates.
 pub fn surrogates<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
     let encode = text.py().get_type::<PyString>().getattr("encode")?;
-    Ok(encode
-        .call1((text, "utf-8", "surrogatepass"))?
-        .cast_into::<PyBytes>()?)
+    Ok(encode.call1((text, "utf-8", "surrogatepass"))?.cast_into::<PyBytes>()?)
 }
 
 fn put_tuple(tuple: &Bound<'_, PyTuple>, into: &mut Vec<u8>, depth: usize) -> PyResult<()> {
@@ -140,9 +138,7 @@ fn put_small_int(int: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
         put_word(word < 0, word.unsigned_abs(), into);
         return true;
     }
-    int.extract::<u64>()
-        .map(|word| put_word(false, word, into))
-        .is_ok()
+    int.extract::<u64>().map(|word| put_word(false, word, into)).is_ok()
 }
 
 #[inline]
@@ -167,10 +163,7 @@ fn put_word(negative: bool, magnitude: u64, into: &mut Vec<u8>) {
 fn put_big(negative: bool, magnitude: &[u8], zeros: usize, into: &mut Vec<u8>) -> PyResult<()> {
     let size = magnitude.len() + zeros;
     let Ok(long_size) = u32::try_from(size) else {
-        let text = format!(
-            "an int of {size} bytes cannot be a key: the limit is {}",
-            u32::MAX
-        );
+        let text = format!("an int of {size} bytes cannot be a key: the limit is {}", u32::MAX);
         return Err(Kind::WrongType.error(text));
     };
     into.push(if negative { BIG_NEGATIVE } else { BIG_POSITIVE });
@@ -213,11 +206,7 @@ fn put_float(value: f64, into: &mut Vec<u8>) -> PyResult<()> {
     }
     let size = value.abs();
     if size.is_infinite() {
-        into.push(if value < 0.0 {
-            MINUS_INFINITY
-        } else {
-            INFINITY
-        });
+        into.push(if value < 0.0 { MINUS_INFINITY } else { INFINITY });
     } else if size < TWO_TO_64 {
         let (floor, fraction) = (value.floor(), size.fract());
         put_word(floor < 0.0, floor.abs() as u64, into);
@@ -251,13 +240,7 @@ fn numpy(py: Python<'_>) -> Option<&Numpy> {
     if let Some(found) = FOUND.get(py) {
         return Some(found);
     }
-    let module = py
-        .import("sys")
-        .ok()?
-        .getattr("modules")
-        .ok()?
-        .get_item("numpy")
-        .ok()?;
+    let module = py.import("sys").ok()?.getattr("modules").ok()?.get_item("numpy").ok()?;
     let class = |name| Some(module.getattr(name).ok()?.unbind());
     let found = Numpy {
         bool_: class("bool_")?,
@@ -275,11 +258,7 @@ fn put_numpy(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<()> {
         return Err(refused(key));
     };
     if key.is_instance(numpy.integer.bind(py))? && !key.is_instance(numpy.timedelta64.bind(py))? {
-        return if put_small_int(key, into) {
-            Ok(())
-        } else {
-            Err(refused(key))
-        };
+        return if put_small_int(key, into) { Ok(()) } else { Err(refused(key)) };
     }
     if key.is_instance(numpy.bool_.bind(py))? {
         put_word(false, u64::from(key.is_truthy()?), into);
@@ -310,11 +289,7 @@ fn refused(key: &Bound<'_, PyAny>) -> PyErr {
 /// # Errors
 /// `SegmentCorrupted` for bytes that no key encodes to.
 pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let mut reader = Reader {
-        py,
-        bytes,
-        at: 1.min(bytes.len()),
-    };
+    let mut reader = Reader { py, bytes, at: 1.min(bytes.len()) };
     match bytes.first() {
         Some(&STR) => reader.str(&bytes[1..]),
         Some(&BYTES) => Ok(PyBytes::new(py, &bytes[1..]).into_any()),
@@ -339,10 +314,8 @@ struct Reader<'a, 'py> {
 impl<'a, 'py> Reader<'a, 'py> {
     #[cold]
     fn damaged(&self, why: &str) -> PyErr {
-        Kind::SegmentCorrupted.error(format!(
-            "the bytes of a key are damaged: {why} (at byte {})",
-            self.at
-        ))
+        Kind::SegmentCorrupted
+            .error(format!("the bytes of a key are damaged: {why} (at byte {})", self.at))
     }
 
     fn take(&mut self, size: usize) -> PyResult<&'a [u8]> {
@@ -359,11 +332,7 @@ impl<'a, 'py> Reader<'a, 'py> {
     fn word<const N: usize>(&mut self, negative: bool) -> PyResult<[u8; N]> {
         let mut word = [0; N];
         word.copy_from_slice(self.take(N)?);
-        Ok(if negative {
-            word.map(|byte| !byte)
-        } else {
-            word
-        })
+        Ok(if negative { word.map(|byte| !byte) } else { word })
     }
 
     /// What follows `tag`, an item of a tuple unless `depth` is 0.
@@ -437,9 +406,7 @@ impl<'a, 'py> Reader<'a, 'py> {
             return class.call_method1("from_bytes", (PyBytes::new(self.py, bytes), "big"));
         }
         let inverted: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
-        class
-            .call_method1("from_bytes", (PyBytes::new(self.py, &inverted), "big"))?
-            .neg()
+        class.call_method1("from_bytes", (PyBytes::new(self.py, &inverted), "big"))?.neg()
     }
 
     /// The escaped bytes up to their end, which is consumed.

@@ -190,11 +190,7 @@ impl Codec {
             }
         } else {
             let class = value.get_type();
-            if self
-                .lookalikes
-                .iter()
-                .any(|lookalike| class.is(lookalike.bind(py)))
-            {
+            if self.lookalikes.iter().any(|lookalike| class.is(lookalike.bind(py))) {
                 return Err(PyErr::from_value(self.refusal.bind(py).call1((value,))?));
             }
         }
@@ -228,9 +224,7 @@ fn put_compound(value: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<()> {
         Ok(_) => into.extend_from_slice(document),
         Err(TOO_DEEP) => return Err(too_deep()),
         Err(_) => {
-            return Err(PyRuntimeError::new_err(
-                "the value changed while it was encoded",
-            ));
+            return Err(PyRuntimeError::new_err("the value changed while it was encoded"));
         }
     }
     Ok(())
@@ -260,9 +254,7 @@ pub fn decode<'py>(py: Python<'py>, document: &[u8]) -> PyResult<Bound<'py, PyAn
         UINT8 => int(py, &[], i64::from(u8::from_be_bytes(word(rest)?))),
         0xCD => int(py, &[], i64::from(u16::from_be_bytes(word(rest)?))),
         0xCE => int(py, &[], i64::from(u32::from_be_bytes(word(rest)?))),
-        0xCF => Ok(u64::from_be_bytes(word(rest)?)
-            .into_pyobject(py)?
-            .into_any()),
+        0xCF => Ok(u64::from_be_bytes(word(rest)?).into_pyobject(py)?.into_any()),
         INT8 => int(py, &[], i64::from(i8::from_be_bytes(word(rest)?))),
         0xD1 => int(py, &[], i64::from(i16::from_be_bytes(word(rest)?))),
         0xD2 => int(py, &[], i64::from(i32::from_be_bytes(word(rest)?))),
@@ -280,8 +272,7 @@ fn damaged(why: &str) -> PyErr {
 }
 
 fn word<const N: usize>(rest: &[u8]) -> PyResult<[u8; N]> {
-    rest.try_into()
-        .map_err(|_| damaged("a number has a wrong length"))
+    rest.try_into().map_err(|_| damaged("a number has a wrong length"))
 }
 
 #[inline]
@@ -326,19 +317,13 @@ fn bytes_after<'py, const N: usize>(
 
 #[inline]
 fn big_endian<const N: usize>(bytes: &[u8; N]) -> usize {
-    bytes
-        .iter()
-        .fold(0, |number, &byte| number << 8 | usize::from(byte))
+    bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte))
 }
 
 fn compound<'py>(py: Python<'py>, document: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let extended = Walk::check(document).map_err(damaged)?;
     let codec = Codec::get(py)?;
-    let unpack = if extended {
-        &codec.unpack_marked
-    } else {
-        &codec.unpack_plain
-    };
+    let unpack = if extended { &codec.unpack_marked } else { &codec.unpack_plain };
     let unpacked = unpack.bind(py).call1((PyBytes::new(py, document),));
     unpacked.map_err(|error| {
         // These say something about this process, not about the bytes.
@@ -365,10 +350,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Whether extension types occur, or what is wrong.
     fn check(document: &[u8]) -> Result<bool, &'static str> {
-        let mut walk = Walk {
-            rest: document,
-            extended: false,
-        };
+        let mut walk = Walk { rest: document, extended: false };
         walk.item(0, false)?;
         match walk.rest.is_empty() {
             true => Ok(walk.extended),
