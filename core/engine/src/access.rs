@@ -38,14 +38,7 @@ pub struct View {
 impl View {
     #[inline]
     fn plain(node: Offset, word: u64) -> View {
-        View {
-            node,
-            word,
-            state: 0,
-            counter: word >> 24,
-            words: (0, 0),
-            entry: u32::MAX,
-        }
+        View { node, word, state: 0, counter: word >> 24, words: (0, 0), entry: u32::MAX }
     }
 
     /// The counter that this view stands for.
@@ -75,6 +68,15 @@ pub trait Access {
 
     /// Bytes of a block that only this node points to; the range was checked by `data`.
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]);
+
+    /// All words of the node's line at once; the first stands for the version word and is of no use.
+    #[inline(always)]
+    fn line_words(&self, view: &View) -> [u64; 8] {
+        let mut bytes = [0; 64];
+        self.bytes(view, view.node, &mut bytes);
+        let (words, _) = bytes.as_chunks::<8>();
+        std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+    }
 
     /// Whether a range lies in the backed heap.
     ///
@@ -122,11 +124,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     #[inline]
     pub fn line(&mut self, node: Offset) -> Result<View> {
         let word = self.segment.memory.load(node, Acquire);
-        if word & 1 == 0 {
-            Ok(View::plain(node, word))
-        } else {
-            self.locked(node)
-        }
+        if word & 1 == 0 { Ok(View::plain(node, word)) } else { self.locked(node) }
     }
 
     /// A node that some lane has locked.
@@ -153,10 +151,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
             return Err(Error::corrupted(Invariant::Lock, node));
         }
         let state = Record::state(&segment.memory, &segment.geometry, version.lane());
-        let mut view = View {
-            state: state.0,
-            ..View::plain(node, word)
-        };
+        let mut view = View { state: state.0, ..View::plain(node, word) };
         match state.phase() {
             Some(Phase::Prepared) => Ok(Some(view)),
             Some(Phase::Committed) => {
@@ -184,11 +179,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     #[inline]
     pub fn view_word(&self, view: &View, at: Offset) -> u64 {
         let word = self.segment.memory.load(at, Relaxed);
-        if view.words.0 == view.words.1 {
-            word
-        } else {
-            self.overlaid(view, at).unwrap_or(word)
-        }
+        if view.words.0 == view.words.1 { word } else { self.overlaid(view, at).unwrap_or(word) }
     }
 
     /// The owner's word for `at`.
@@ -199,10 +190,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
         let record = Record::open(&segment.memory, &segment.geometry, lane).ok()?;
         let (from, to) = (u64::from(view.words.0), u64::from(view.words.1));
         let words = from..to.min(record.counts.words);
-        words
-            .map(|index| record.word(index))
-            .find(|&(place, _)| place == at)
-            .map(|(_, word)| word)
+        words.map(|index| record.word(index)).find(|&(place, _)| place == at).map(|(_, word)| word)
     }
 
     #[cold]
@@ -238,7 +226,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
 }
 
 impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
-    #[inline]
+    #[inline(always)]
     fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
         let view = match self.segment.node(node, kind) {
             Ok(()) => self.line(node),
@@ -280,11 +268,7 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
 
     #[inline]
     fn check(&self, view: &View) -> Result<()> {
-        if self.recheck(view) {
-            Ok(())
-        } else {
-            Err(Error::Conflict)
-        }
+        if self.recheck(view) { Ok(()) } else { Err(Error::Conflict) }
     }
 
     #[inline]

@@ -25,11 +25,7 @@ pub struct Violation {
 impl Violation {
     /// Puts the three together.
     pub fn new(invariant: Invariant, at: Offset, text: impl Into<String>) -> Violation {
-        Violation {
-            invariant,
-            at,
-            text: text.into(),
-        }
+        Violation { invariant, at, text: text.into() }
     }
 }
 
@@ -46,8 +42,7 @@ impl Reached {
     pub fn block(&mut self, at: Offset) {
         if !self.blocks.insert(at) {
             let text = "this block is reachable twice";
-            self.violations
-                .push(Violation::new(Invariant::Reachable, at, text));
+            self.violations.push(Violation::new(Invariant::Reachable, at, text));
         }
     }
 
@@ -103,11 +98,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Compares the heap with what was reached.
     pub fn check_heap(&self, mut reached: Reached) -> Vec<Violation> {
         if self.memory.poisoned() {
-            reached.broken(
-                Invariant::Mapping,
-                0,
-                "the file was truncated under the mapping",
-            );
+            reached.broken(Invariant::Mapping, 0, "the file was truncated under the mapping");
         }
         self.reach_kept(&mut reached);
         let backed = self.backed();
@@ -122,17 +113,13 @@ impl<M: Memory, H: Host> Segment<M, H> {
             let mut index = region.table_granules();
             while index < end {
                 let place = region.place(index);
-                index += self
-                    .check_granule(place, &mut reached, &mut blocks_seen)
-                    .max(1);
+                index += self.check_granule(place, &mut reached, &mut blocks_seen).max(1);
             }
             at = region.end();
         }
         for &block in reached.blocks.difference(&blocks_seen) {
             let text = "this block is reachable but not allocated";
-            reached
-                .violations
-                .push(Violation::new(Invariant::Bitmap, block, text));
+            reached.violations.push(Violation::new(Invariant::Bitmap, block, text));
         }
         reached.violations
     }
@@ -145,11 +132,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 Ok((at, _)) => reached.block(at),
                 Err(_) => {
                     let at = self.geometry.lane(u64::from(id) + 1) - lane::TAIL;
-                    reached.broken(
-                        Invariant::Record,
-                        at,
-                        "the lane's kept block is out of range",
-                    );
+                    reached.broken(Invariant::Record, at, "the lane's kept block is out of range");
                 }
             }
         }
@@ -210,11 +193,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     fn check_block(&self, at: Offset, reached: &mut Reached, seen: &mut HashSet<Offset>) {
         seen.insert(at);
         if !reached.blocks.contains(&at) {
-            reached.broken(
-                Invariant::Reachable,
-                at,
-                "this block is allocated but not reachable",
-            );
+            reached.broken(Invariant::Reachable, at, "this block is allocated but not reachable");
         }
     }
 

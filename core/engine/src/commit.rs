@@ -27,7 +27,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// `Conflict` if another transaction was faster: run again. `Timeout` and `Interrupted` while
     /// waiting for a lock; nothing has happened then.
     pub fn commit(&mut self) -> Result<()> {
-        let result = if self.writes_anything() {
+        let result = if self.lane.buffers.stale.get() {
+            Err(Error::Conflict)
+        } else if self.writes_anything() {
             self.write_through()
         } else {
             self.validate()
@@ -93,11 +95,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn order(&mut self) {
         let entries = &self.lane.buffers.entries;
         let listed = mode::READ | mode::CHANGES;
-        let listed = if mutated(Mutation::ReadsNotLocked) {
-            mode::CHANGES
-        } else {
-            listed
-        };
+        let listed = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
         let order = &mut self.lane.order;
         order.clear();
         order.extend((0..entries.len() as u32).filter(|&i| entries[i as usize].mode & listed != 0));
@@ -158,22 +156,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         for rank in 0..self.lane.order.len() {
             let entry = self.entry(rank);
-            memory.store(
-                self.place(2 * rank as u64),
-                entry.node | flags(entry.mode),
-                Relaxed,
-            );
+            memory.store(self.place(2 * rank as u64), entry.node | flags(entry.mode), Relaxed);
         }
-        let counts = Counts {
-            nodes: self.lane.order.len() as u64,
-            ..Counts::default()
-        };
+        let counts = Counts { nodes: self.lane.order.len() as u64, ..Counts::default() };
         memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
-        memory.store(
-            self.lane.at + lane::CONTINUATION,
-            self.lane.continuation.0,
-            Relaxed,
-        );
+        memory.store(self.lane.at + lane::CONTINUATION, self.lane.continuation.0, Relaxed);
         if mutated(Mutation::TokenBeforePrepared) {
             self.look_at_token()?;
         }
@@ -198,18 +185,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn lock_one(&mut self, number: usize) -> Result<()> {
         let (segment, id) = (self.segment, self.lane.id);
         let incarnation = segment.incarnation();
-        let success = if mutated(Mutation::RelaxedLock) {
-            Acquire
-        } else {
-            AcqRel
-        };
+        let success = if mutated(Mutation::RelaxedLock) { Acquire } else { AcqRel };
         let mut round = 0;
         loop {
-            let Entry {
-                node,
-                counter,
-                mode,
-            } = self.lane.buffers.entries[number];
+            let Entry { node, counter, mode } = self.lane.buffers.entries[number];
             let word = segment.memory.load(node, Acquire);
             let version = Version(word);
             if version.is_locked(incarnation) && !self.lane.steals(segment, version) {
@@ -227,11 +206,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 return Err(Error::Conflict);
             }
             let lock = version.locked_by(id, incarnation).0;
-            if segment
-                .memory
-                .cas(node, word, lock, success, Acquire)
-                .is_ok()
-            {
+            if segment.memory.cas(node, word, lock, success, Acquire).is_ok() {
                 self.lane.buffers.entries[number].counter = version.counter();
                 return Ok(());
             }
@@ -259,11 +234,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Step 3: nodes that only led the way are unlocked and as they were (E5b).
     fn validate_navigation(&self) -> Result<()> {
         let listed = mode::READ | mode::CHANGES;
-        let listed = if mutated(Mutation::ReadsNotLocked) {
-            mode::CHANGES
-        } else {
-            listed
-        };
+        let listed = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
         if mutated(Mutation::SkipValidation) {
             return Ok(());
         }
@@ -336,9 +307,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             lane.rank[number as usize] = rank as u32;
         }
         let rank = &lane.rank;
-        lane.buffers
-            .writes
-            .sort_by_key(|write| rank[write.entry as usize]);
+        lane.buffers.writes.sort_by_key(|write| rank[write.entry as usize]);
     }
 
     /// Step 4: targets, words and sum; fence; COMMITTED.
@@ -351,17 +320,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         for rank in 0..self.lane.order.len() {
             let entry = self.entry(rank);
             let number = self.lane.order[rank];
-            while buffers
-                .writes
-                .get(words_end)
-                .is_some_and(|write| write.entry == number)
-            {
+            while buffers.writes.get(words_end).is_some_and(|write| write.entry == number) {
                 words_end += 1;
             }
-            let (first, second) = (
-                entry.node | flags(entry.mode),
-                target(entry) << 24 | words_end as u64,
-            );
+            let (first, second) =
+                (entry.node | flags(entry.mode), target(entry) << 24 | words_end as u64);
             memory.store(self.place(2 * rank as u64 + 1), second, Relaxed);
             sum.pair(flushes, first, second);
         }
@@ -450,21 +413,13 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         self.hit(Point::Persisted)?;
         if mutated(Mutation::IdleBeforeUnlock) {
-            memory.store(
-                self.lane.at + lane::STATE,
-                prepared.in_phase(Phase::Idle).0,
-                Release,
-            );
+            memory.store(self.lane.at + lane::STATE, prepared.in_phase(Phase::Idle).0, Release);
         }
         self.unlock()?;
         if mutated(Mutation::UnlockBeforeApply) {
             self.apply_words()?;
         }
-        memory.store(
-            self.lane.at + lane::STATE,
-            prepared.in_phase(Phase::Idle).0,
-            Release,
-        );
+        memory.store(self.lane.at + lane::STATE, prepared.in_phase(Phase::Idle).0, Release);
         self.hit(Point::Idle)
     }
 
@@ -476,11 +431,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             _ => 1,
         };
         let reversed = mutated(Mutation::FillUnlockedParentFirst);
-        let last = self
-            .lane
-            .order
-            .iter()
-            .any(|&i| class(self.lane.buffers.entries[i as usize].mode) != 1);
+        let last =
+            self.lane.order.iter().any(|&i| class(self.lane.buffers.entries[i as usize].mode) != 1);
         let passes = if last { 0..3 } else { 1..2 };
         for pass in passes {
             let pass = if reversed { 2 - pass } else { pass };
@@ -552,11 +504,7 @@ fn target(entry: Entry) -> u64 {
         } else {
             mode::CHANGES
         };
-    if entry.mode & moves != 0 {
-        (entry.counter + 1) & COUNTER_MAX
-    } else {
-        entry.counter
-    }
+    if entry.mode & moves != 0 { (entry.counter + 1) & COUNTER_MAX } else { entry.counter }
 }
 
 fn flags(mode: u8) -> u64 {

@@ -92,12 +92,7 @@ fn read_record<A: Access>(access: &mut A, view: &View, record: Offset) -> Result
     access.check(view)?;
     let node = u64::from_le_bytes(head[8..].try_into().unwrap_or_default());
     match String::from_utf8(name) {
-        Ok(name) => Ok(Named {
-            name,
-            kind: Kind(head[0]),
-            flags: head[1],
-            node,
-        }),
+        Ok(name) => Ok(Named { name, kind: Kind(head[0]), flags: head[1], node }),
         Err(_) => Err(access.broken(view, Invariant::Directory, record)),
     }
 }
@@ -122,16 +117,7 @@ fn find_slot<A: Access>(
         let record = word & OFFSET_MASK;
         let named = read_record(access, view, record)?;
         let found = (named.name == name).then_some(named);
-        Ok(found.map(|named| {
-            (
-                Slot {
-                    view: *view,
-                    at,
-                    record,
-                },
-                named,
-            )
-        }))
+        Ok(found.map(|named| (Slot { view: *view, at, record }, named)))
     })
 }
 
@@ -187,10 +173,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let record = self.alloc(16 + len as u64)?;
         let [low, high] = (len as u16).to_le_bytes();
         let head = [named.kind.0, named.flags, low, high, 0, 0, 0, 0];
-        self.fill(
-            record,
-            &[&head, &named.node.to_le_bytes(), named.name.as_bytes()],
-        );
+        self.fill(record, &[&head, &named.node.to_le_bytes(), named.name.as_bytes()]);
         let word = tag(&named.name) | record;
         let first = self.segment.geometry.directory_at;
         let free = walk(first, self, |_, view, at, word| {

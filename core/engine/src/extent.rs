@@ -25,8 +25,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     ) -> Option<Offset> {
         let hint = self.extent_hint.load(Relaxed);
         let found = if count == 1 && hint != 0 {
-            self.scan(hint, 1, &taken)
-                .or_else(|| self.scan(self.geometry.heap_at, 1, &taken))
+            self.scan(hint, 1, &taken).or_else(|| self.scan(self.geometry.heap_at, 1, &taken))
         } else {
             self.scan(self.geometry.heap_at, count, &taken)
         };
@@ -100,9 +99,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         };
         let step = (size / 8).clamp(GROWTH_MIN, GROWTH_MAX).max(bytes);
         let wanted = (backed + step).next_multiple_of(GRANULE).min(limit);
-        let end = self
-            .end_with_room(backed, wanted, bytes)
-            .filter(|&end| end <= limit);
+        let end = self.end_with_room(backed, wanted, bytes).filter(|&end| end <= limit);
         let end = end.ok_or_else(full)?;
         match self.memory.allocate(backed, end - backed) {
             Err(error) if is_out_of_space(&error) => return Err(full()),
@@ -156,8 +153,5 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
 fn is_out_of_space(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
-    matches!(
-        error.kind(),
-        FileTooLarge | OutOfMemory | QuotaExceeded | StorageFull
-    )
+    matches!(error.kind(), FileTooLarge | OutOfMemory | QuotaExceeded | StorageFull)
 }

@@ -26,15 +26,9 @@ pub fn create<M: Memory>(memory: &M, geometry: &Geometry, backed: Offset, boot: 
     let place = geometry.place(geometry.directory_at);
     let set = |at, value| memory.store(at, value, Relaxed);
     set(place.map_word, 1 << place.map_bit);
-    set(
-        place.descriptor + descriptor::META,
-        Meta::new(Kind::DIRECTORY, 0, 1).0,
-    );
+    set(place.descriptor + descriptor::META, Meta::new(Kind::DIRECTORY, 0, 1).0);
     set(place.descriptor + descriptor::BITMAP, 1);
-    memory.flush(
-        geometry.heap_at,
-        geometry.directory_at + GRANULE - geometry.heap_at,
-    );
+    memory.flush(geometry.heap_at, geometry.directory_at + GRANULE - geometry.heap_at);
     set(header::BACKED, backed);
     set(header::INCARNATION, 1);
     set(header::BOOT, boot[0]);
@@ -85,9 +79,7 @@ const FIXED: usize = header::CHECKSUM as usize / 8;
 /// `Format` for anything that is not a segment of this format, `Corrupted` for a broken one.
 pub fn open<M: Memory>(memory: &M, file_bytes: u64) -> Result<Geometry> {
     if file_bytes < HEADER_BYTES {
-        return Err(Error::Format(
-            "too short for a segment: not one, or truncated",
-        ));
+        return Err(Error::Format("too short for a segment: not one, or truncated"));
     }
     memory.raise_limit(HEADER_BYTES);
     let mut words = read_copy(memory, 0);
@@ -102,9 +94,7 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64) -> Result<Geometry> {
     };
     let word = |at: Offset| words[at as usize / 8];
     if word(header::FORMAT) & 0xffff_ffff != FORMAT_MAJOR || word(header::INCOMPATIBLE) != 0 {
-        return Err(Error::Format(
-            "made by another format of vasmem: attach with that version",
-        ));
+        return Err(Error::Format("made by another format of vasmem: attach with that version"));
     }
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&word(header::UUID).to_le_bytes());
@@ -159,19 +149,12 @@ fn check_geometry(geometry: &Geometry) -> Result<()> {
         && geometry.heap_at < geometry.size_limit
         && geometry.directory_at.is_multiple_of(LINE)
         && geometry.directory_at == geometry.region(0).data_at();
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::corrupted(Invariant::Header, 0))
-    }
+    if fits { Ok(()) } else { Err(Error::corrupted(Invariant::Header, 0)) }
 }
 
 /// Whether the machine was started again since the last writer.
 pub fn is_other_boot<M: Memory>(memory: &M, boot: [u64; 2]) -> bool {
-    let stored = [
-        memory.load(header::BOOT, Acquire),
-        memory.load(header::BOOT + 8, Acquire),
-    ];
+    let stored = [memory.load(header::BOOT, Acquire), memory.load(header::BOOT + 8, Acquire)];
     stored != boot
 }
 

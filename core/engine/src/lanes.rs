@@ -109,10 +109,7 @@ impl Lanes {
     fn notice_fork(&self, generation: u32) {
         let known = self.generation.load(Relaxed);
         if known != generation
-            && self
-                .generation
-                .compare_exchange(known, generation, AcqRel, Relaxed)
-                .is_ok()
+            && self.generation.compare_exchange(known, generation, AcqRel, Relaxed).is_ok()
         {
             self.own.iter().for_each(|word| word.store(0, Relaxed));
         }
@@ -139,10 +136,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let generation = self.host()?.generation();
         let last = LAST.get();
         if let Some(guard) = self.lanes.try_slot(last) {
-            if guard
-                .as_ref()
-                .is_some_and(|lane| lane.generation == generation)
-            {
+            if guard.as_ref().is_some_and(|lane| lane.generation == generation) {
                 return Ok(CheckedOut(guard));
             }
         }
@@ -158,10 +152,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 let Some(mut guard) = self.lanes.try_slot(index) else {
                     continue;
                 };
-                if guard
-                    .as_ref()
-                    .is_none_or(|lane| lane.generation != generation)
-                {
+                if guard.as_ref().is_none_or(|lane| lane.generation != generation) {
                     *guard = self.claim()?.map(Box::new);
                 }
                 if guard.is_some() {
@@ -223,17 +214,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.lanes.set_own(id, true);
         self.switches.hit(Point::Claimed)?;
         let tail = at + self.geometry.lane_bytes - lane::TAIL;
-        self.memory
-            .store(tail + lane::PID, u64::from(host.pid()), Relaxed);
+        self.memory.store(tail + lane::PID, u64::from(host.pid()), Relaxed);
         let state = Record::state(&self.memory, &self.geometry, id);
         Ok(Some(Lane {
             id,
             at,
-            seq: if mutated(Mutation::SeqRestarts) {
-                0
-            } else {
-                state.seq()
-            },
+            seq: if mutated(Mutation::SeqRestarts) { 0 } else { state.seq() },
             generation: host.generation(),
             buffers: Buffers::default(),
             order: Vec::new(),
@@ -261,10 +247,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     fn use_lanes(&self, count: u64) {
         let mut used = self.memory.load(header::LANES_USED, Acquire);
         while used < count {
-            match self
-                .memory
-                .cas(header::LANES_USED, used, count, AcqRel, Acquire)
-            {
+            match self.memory.cas(header::LANES_USED, used, count, AcqRel, Acquire) {
                 Ok(_) => break,
                 Err(now) => used = now,
             }

@@ -339,16 +339,10 @@ impl Geometry {
     /// Region number `index`.
     pub fn region(&self, index: u32) -> Region {
         match index {
-            0 => Region {
-                at: self.heap_at,
-                bytes: REGION_MIN,
-            },
+            0 => Region { at: self.heap_at, bytes: REGION_MIN },
             _ => {
                 let bytes = REGION_MIN << (index - 1);
-                Region {
-                    at: self.heap_at + bytes,
-                    bytes,
-                }
+                Region { at: self.heap_at + bytes, bytes }
             }
         }
     }

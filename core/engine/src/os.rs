@@ -22,16 +22,11 @@ pub struct OsHost {
 impl OsHost {
     /// Uses a private description of the companion lock file.
     pub fn new(locks: LockFile) -> OsHost {
-        OsHost {
-            locks,
-            held: Mutex::default(),
-        }
+        OsHost { locks, held: Mutex::default() }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.held
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn take(&self, byte: u64) -> Result<bool> {
@@ -111,9 +106,7 @@ pub fn boot_id() -> Result<[u64; 2]> {
     let half = |range| u64::from_str_radix(digits.get(range).unwrap_or(""), 16).ok();
     match (half(0..16), half(16..32)) {
         (Some(high), Some(low)) => Ok([high, low]),
-        _ => Err(Error::Os(std::io::Error::other(
-            "the boot id is not a uuid",
-        ))),
+        _ => Err(Error::Os(std::io::Error::other("the boot id is not a uuid"))),
     }
 }
 
@@ -132,10 +125,7 @@ pub const YIELDS: u32 = 96;
 impl Sleeper {
     /// Waits at most `timeout` in all.
     pub fn new(timeout: Duration) -> Sleeper {
-        Sleeper {
-            timeout,
-            since: None,
-        }
+        Sleeper { timeout, since: None }
     }
 }
 

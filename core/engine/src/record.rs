@@ -88,11 +88,7 @@ impl Counts {
     }
     /// From one word.
     pub fn unpack(word: u64) -> Counts {
-        Counts {
-            nodes: word & 0xf_ffff,
-            words: word >> 20 & 0x3f_ffff,
-            fills: word >> 42,
-        }
+        Counts { nodes: word & 0xf_ffff, words: word >> 20 & 0x3f_ffff, fills: word >> 42 }
     }
     /// Words that the entries take.
     pub fn entry_words(self) -> u64 {
@@ -151,13 +147,7 @@ impl<'a, M: Memory> Record<'a, M> {
                 return Err(Error::corrupted(Invariant::Record, lane_at));
             }
         }
-        Ok(Record {
-            memory,
-            lane_at,
-            inline_words,
-            continuation,
-            counts,
-        })
+        Ok(Record { memory, lane_at, inline_words, continuation, counts })
     }
 
     /// Place of entry word `index`.
@@ -188,11 +178,7 @@ impl<'a, M: Memory> Record<'a, M> {
 
     /// Index of the first word of listed node number `index`.
     pub fn words_begin(&self, index: u64) -> u64 {
-        if index == 0 {
-            0
-        } else {
-            self.node(index - 1).words_end
-        }
+        if index == 0 { 0 } else { self.node(index - 1).words_end }
     }
 
     /// Word number `index`: its place and value.
@@ -224,10 +210,7 @@ impl<'a, M: Memory> Record<'a, M> {
     pub fn extents(&self) -> [(Offset, u64); 2] {
         let words = self.counts.entry_words();
         let inline = words.min(self.inline_words);
-        [
-            (self.lane_at, lane::ENTRIES + inline * 8),
-            (self.continuation, (words - inline) * 8),
-        ]
+        [(self.lane_at, lane::ENTRIES + inline * 8), (self.continuation, (words - inline) * 8)]
     }
 }
 
@@ -257,16 +240,9 @@ mod tests {
         let state = State::new(Phase::Prepared, 0x3fff_ffff, 77);
         assert_eq!(state.phase(), Some(Phase::Prepared));
         assert_eq!((state.seq(), state.incarnation()), (0x3fff_ffff, 77));
-        assert_eq!(
-            state.in_phase(Phase::Committed).phase(),
-            Some(Phase::Committed)
-        );
+        assert_eq!(state.in_phase(Phase::Committed).phase(), Some(Phase::Committed));
         assert_eq!(State(3).phase(), None);
-        let counts = Counts {
-            nodes: 0xf_ffff,
-            words: 0x3f_ffff,
-            fills: 5,
-        };
+        let counts = Counts { nodes: 0xf_ffff, words: 0x3f_ffff, fills: 5 };
         assert_eq!(Counts::unpack(counts.pack()), counts);
     }
 }

@@ -105,8 +105,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     }
 
     fn set_state(&self, lane: u16, state: State) {
-        self.memory
-            .store(self.lane_at(lane) + lane::STATE, state.0, Release);
+        self.memory.store(self.lane_at(lane) + lane::STATE, state.0, Release);
     }
 
     fn persist(&self, at: Offset, bytes: u64) {
@@ -338,8 +337,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     fn sweep_lock(&self, node: Offset) {
         let version = Version(self.memory.load(node, Acquire));
         if version.0 & 1 != 0 {
-            self.memory
-                .store(node, Version::unlocked(version.counter()).0, Release);
+            self.memory.store(node, Version::unlocked(version.counter()).0, Release);
             self.memory.flush(node, 8);
         }
     }

@@ -106,11 +106,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if found.is_node() {
             self.kinds[(at / GRANULE) as usize].store(found.0, Relaxed);
         }
-        if found == kind {
-            Ok(())
-        } else {
-            Err(Error::corrupted(Invariant::Kind, at))
-        }
+        if found == kind { Ok(()) } else { Err(Error::corrupted(Invariant::Kind, at)) }
     }
 
     /// Kind of the granule that holds `at`, as its descriptor says now, a committed but not yet
@@ -138,10 +134,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     #[cold]
     fn refresh_limit(&self, end: Offset) -> bool {
-        let backed = self
-            .memory
-            .load(header::BACKED, Acquire)
-            .min(self.geometry.size_limit);
+        let backed = self.memory.load(header::BACKED, Acquire).min(self.geometry.size_limit);
         self.memory.raise_limit(backed);
         end <= self.memory.limit()
     }
@@ -155,9 +148,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Lanes that were ever claimed, within what the geometry allows.
     #[inline]
     pub fn lanes_used(&self) -> u64 {
-        self.memory
-            .load(header::LANES_USED, Acquire)
-            .min(self.geometry.lanes)
+        self.memory.load(header::LANES_USED, Acquire).min(self.geometry.lanes)
     }
 
     /// Runs `body` over a consistent view again and again until nobody was in between. Takes no
@@ -186,7 +177,5 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
 /// A table of zeroes that costs address space only until it is used.
 fn zeroed(len: usize) -> Box<[AtomicU8]> {
-    std::iter::repeat_with(AtomicU8::default)
-        .take(len)
-        .collect()
+    std::iter::repeat_with(AtomicU8::default).take(len).collect()
 }

@@ -91,10 +91,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Only from a failpoint.
     pub fn drop_token(&self, lane: &Lane) -> Result<()> {
         self.switches.hit(Point::TokenDone)?;
-        debug_assert_eq!(
-            self.memory.load(header::TOKEN, Acquire),
-            u64::from(lane.id) + 1
-        );
+        debug_assert_eq!(self.memory.load(header::TOKEN, Acquire), u64::from(lane.id) + 1);
         self.memory.store(header::TOKEN, 0, Release);
         Ok(())
     }
@@ -102,10 +99,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     fn wait_for_holder(&self, held: u64, round: u32, patience: &mut dyn Patience) -> Result<()> {
         let holder = (held.wrapping_sub(1)) as u16;
         if u64::from(holder) >= self.lanes_used() {
-            return Err(Error::corrupted(
-                crate::error::Invariant::Lock,
-                header::TOKEN,
-            ));
+            return Err(Error::corrupted(crate::error::Invariant::Lock, header::TOKEN));
         }
         if patience.pause(round, Holder::Token(holder))? {
             self.recover_dead(holder)?;

@@ -11,6 +11,7 @@ use crate::host::{Host, Patience};
 use crate::lanes::Lane;
 use crate::layout::{Kind, LINE};
 use crate::segment::Segment;
+use std::cell::Cell;
 use std::collections::HashMap;
 use vasmem_memory::{Memory, Offset};
 
@@ -91,6 +92,9 @@ pub(crate) struct Buffers {
     pub commutes: Vec<Commute>,
     pub fills: Vec<Fill>,
     pub arena: Vec<u8>,
+    /// An owner's record was overwritten while its words were read: what was read is worth nothing,
+    /// though the node may still come to the counter that was seen.
+    pub stale: Cell<bool>,
 }
 
 /// Above this many, a list is searched through an index.
@@ -104,6 +108,7 @@ impl Buffers {
         self.commutes.clear();
         self.fills.clear();
         self.arena.clear();
+        self.stale.set(false);
         if !self.index.is_empty() {
             self.index.clear();
         }
@@ -168,6 +173,31 @@ impl Buffers {
         }
     }
 
+    /// Words one after the other, none of which is in `writes`, which is empty.
+    fn put_run(&mut self, entry: u32, at: Offset, words: &[[u8; 8]]) {
+        if words.len() > LINEAR_MAX {
+            for (i, word) in words.iter().enumerate() {
+                let value = u64::from_le_bytes(*word);
+                self.put_write(Write { entry, at: at + i as u64 * 8, value });
+            }
+        } else {
+            let place = |i: usize| at + i as u64 * 8;
+            self.writes.extend(words.iter().enumerate().map(|(i, word)| Write {
+                entry,
+                at: place(i),
+                value: u64::from_le_bytes(*word),
+            }));
+            for i in 0..words.len() {
+                let bit = place(i) / 8 % 256;
+                self.written[bit as usize / 64] |= 1 << (bit % 64);
+            }
+        }
+        if !words.is_empty() {
+            self.entries[entry as usize].mode |= mode::WRITE;
+        }
+    }
+
+    #[inline]
     fn find_fill(&self, at: Offset) -> Option<usize> {
         self.fills.iter().rposition(|fill| fill.at <= at && at < fill.at + fill.len as u64)
     }
@@ -223,6 +253,16 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         Ok(view)
     }
 
+    /// Validation compares counters, which cannot tell whether an overlay was still the one of
+    /// `view` when it was read: the owner unlocks at the very counter that the view stands for.
+    #[inline]
+    fn check_overlay(&self, view: &View) {
+        if view.words.0 != view.words.1 && !self.peek().recheck(view) {
+            self.lane.buffers.stale.set(true);
+        }
+    }
+
+    #[inline]
     /// Number, marked `FRESH`, of the fill that holds node `at`.
     fn fresh(&self, at: Offset) -> Option<u32> {
         let buffers = &self.lane.buffers;
@@ -252,6 +292,13 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// first and last word stay as they were seen under `view`.
     pub fn write_bytes(&mut self, view: &View, at: Offset, bytes: &[u8]) {
         let (mut place, end) = (at & !7, at + bytes.len() as u64);
+        // Nothing is overwritten twice by a transaction that has written nothing yet.
+        let first = self.lane.buffers.writes.is_empty() && self.lane.buffers.fills.is_empty();
+        if first && at == place {
+            let (words, _) = bytes.as_chunks::<8>();
+            self.lane.buffers.put_run(view.entry, at, words);
+            place += words.len() as u64 * 8;
+        }
         while place < end {
             let (from, to) = (place.max(at), (place + 8).min(end));
             let mut word = [0; 8];
@@ -372,6 +419,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             }
         }
         let mut word = self.peek().view_word(view, at);
+        self.check_overlay(view);
         if view.entry & FRESH == 0 && buffers.entries[view.entry as usize].mode & mode::COMMUTE != 0
         {
             for commute in buffers.commutes.iter().filter(|commute| commute.at == at) {
@@ -397,6 +445,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             }
         }
         self.peek().bytes(view, at, into);
+        self.check_overlay(view);
         if buffers.writes.is_empty() {
             return;
         }

@@ -139,11 +139,7 @@ fn blocks_come_and_go_and_the_heap_stays_whole() {
                 if old != 0 {
                     tx.free(old)?;
                 }
-                let block = if bytes == 40_000 && round % 16 != 3 {
-                    0
-                } else {
-                    tx.alloc(bytes)?
-                };
+                let block = if bytes == 40_000 && round % 16 != 3 { 0 } else { tx.alloc(bytes)? };
                 if block != 0 {
                     tx.fill(block, &[&round.to_le_bytes(), &[round as u8; 9]]);
                 }
