@@ -13,4 +13,5 @@ with seg.transaction():  # all or nothing, for every other process too
 
 reader = vasmem.attach("quickstart", readonly=True)  # any process may do this
 print(dict(reader["users"]))
+assert seg.check() == []  # every block is where it should be
 vasmem.remove("quickstart")
