@@ -216,15 +216,11 @@ mod wide {
             }
             let mut at = 0;
             while at + 16 < len {
-                to.add(at)
-                    .cast::<__m128i>()
-                    .write_unaligned(read(from.add(at)));
+                to.add(at).cast::<__m128i>().write_unaligned(read(from.add(at)));
                 at += 16;
             }
             let end = len - 16;
-            to.add(end)
-                .cast::<__m128i>()
-                .write_unaligned(read(from.add(end)));
+            to.add(end).cast::<__m128i>().write_unaligned(read(from.add(end)));
         }
     }
 
@@ -245,10 +241,7 @@ mod wide {
                 at += 16;
             }
             let end = len - 16;
-            write(
-                to.add(end),
-                from.add(end).cast::<__m128i>().read_unaligned(),
-            );
+            write(to.add(end), from.add(end).cast::<__m128i>().read_unaligned());
         }
     }
 
@@ -297,6 +290,64 @@ mod wide {
                 inout("rdi") to => _,
                 options(nostack, preserves_flags)
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 512;
+
+    /// Memory whose byte `i` is `start + i`, 8-aligned.
+    fn memory(start: usize) -> Vec<AtomicU64> {
+        let word = |w: usize| {
+            let bytes = [0, 1, 2, 3, 4, 5, 6, 7].map(|b| (start + 8 * w + b) as u8);
+            AtomicU64::new(u64::from_ne_bytes(bytes))
+        };
+        (0..SIZE / 8).map(word).collect()
+    }
+
+    fn bytes(memory: &[AtomicU64]) -> Vec<u8> {
+        memory.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect()
+    }
+
+    /// Where the first copied byte may be, and how many there are.
+    fn cases() -> impl Iterator<Item = (usize, usize)> {
+        (0..24).flat_map(|at| (0..200).map(move |len| (at, len)))
+    }
+
+    fn check_out(at: usize, len: usize, copy: unsafe fn(*mut u8, &mut [u8])) {
+        let memory = memory(1);
+        let mut found = vec![0; len + 1];
+        // SAFETY: inside the vector, which only has atomics in it.
+        unsafe { copy(memory[0].as_ptr().cast::<u8>().add(at), &mut found[..len]) };
+        let mut expected = bytes(&memory)[at..at + len].to_vec();
+        expected.push(0);
+        assert_eq!(found, expected, "{len} bytes at {at}");
+    }
+
+    #[test]
+    fn words_are_copied_out_at_any_alignment() {
+        for (at, len) in cases() {
+            check_out(at, len, if at % 8 == 0 { out_aligned } else { out_skewed });
+            check_out(at, len, out);
+        }
+    }
+
+    #[test]
+    fn words_are_copied_in_at_any_alignment() {
+        let copies: [unsafe fn(*mut u8, &[u8]); 2] = [into_by_words, into];
+        for (at, len) in cases() {
+            for copy in copies {
+                let (memory, source) = (memory(1), bytes(&memory(101)));
+                let mut expected = bytes(&memory);
+                expected[at..at + len].copy_from_slice(&source[..len]);
+                // SAFETY: inside the vector, which only has atomics in it.
+                unsafe { copy(memory[0].as_ptr().cast::<u8>().add(at), &source[..len]) };
+                assert_eq!(bytes(&memory), expected, "{len} bytes at {at}");
+            }
         }
     }
 }

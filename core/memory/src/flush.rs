@@ -106,3 +106,75 @@ pub(crate) fn drain() {
     #[cfg(not(target_arch = "x86_64"))]
     core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_best_known_method_is_chosen() {
+        let (optimised, write_back) = (1 << 23, 1 << 24);
+        assert_eq!(choose(0), Method::Ordered);
+        assert_eq!(choose(!(optimised | write_back)), Method::Ordered);
+        assert_eq!(choose(optimised), Method::Optimised);
+        assert_eq!(choose(write_back), Method::WriteBack);
+        assert_eq!(choose(optimised | write_back), Method::WriteBack);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_method_is_one_that_the_system_lists() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let has = |flag: &str| info.split_whitespace().any(|word| word == flag);
+        let listed = match (has("clwb"), has("clflushopt")) {
+            (true, _) => Method::WriteBack,
+            (false, true) => Method::Optimised,
+            (false, false) => Method::Ordered,
+        };
+        assert_eq!(method(), listed);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn each_touched_line_is_written_back_once() {
+        let lines_of = |at: usize, len: usize| {
+            let lines = std::cell::RefCell::new(Vec::new());
+            each_line(std::ptr::without_provenance_mut(at), len, |line| {
+                lines.borrow_mut().push(line.addr());
+            });
+            lines.into_inner()
+        };
+        assert_eq!(lines_of(128, 0), []);
+        assert_eq!(lines_of(128, 1), [128]);
+        assert_eq!(lines_of(128, 64), [128]);
+        assert_eq!(lines_of(128, 65), [128, 192]);
+        assert_eq!(lines_of(191, 2), [128, 192]);
+        assert_eq!(lines_of(136, 120), [128, 192]);
+        assert_eq!(lines_of(136, 121), [128, 192, 256]);
+    }
+
+    #[test]
+    fn flushing_changes_no_byte() {
+        let length = 2 * page_size();
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping that only this test knows, filled and read through its pointer.
+        unsafe {
+            let base = mmap_anonymous(std::ptr::null_mut(), length, access, MapFlags::PRIVATE);
+            let base: *mut u8 = base.unwrap().cast();
+            base.write_bytes(7, length);
+            let mut methods = vec![Method::Pages, method()];
+            #[cfg(target_arch = "x86_64")]
+            methods.push(Method::Ordered);
+            for method in methods {
+                for (at, len) in [(0, 0), (0, length), (63, 2), (page_size() - 1, 2), (length, 0)] {
+                    lines(method, base.add(at), len);
+                    drain();
+                }
+            }
+            assert!((0..length).all(|i| base.add(i).read_volatile() == 7));
+            munmap(base.cast(), length).unwrap();
+        }
+    }
+}

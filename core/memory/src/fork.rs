@@ -126,9 +126,7 @@ impl Unshared {
     /// Takes over an open descriptor.
     fn register(fd: RawFd) -> io::Result<Unshared> {
         let take = |entry: &&AtomicI32| {
-            entry
-                .compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::Relaxed)
-                .is_ok()
+            entry.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::Relaxed).is_ok()
         };
         if let Some(entry) = TABLE.iter().find(take) {
             return Ok(Unshared { entry });
@@ -142,9 +140,7 @@ impl Unshared {
     pub(crate) fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         let fd = self.entry.load(Ordering::Relaxed);
         if fd < 0 {
-            return Err(io::Error::other(
-                "the lock file could not be reopened after a fork",
-            ));
+            return Err(io::Error::other("the lock file could not be reopened after a fork"));
         }
         // SAFETY: open while the entry holds it, and only this value's owner takes it out.
         Ok(unsafe { BorrowedFd::borrow_raw(fd) })

@@ -91,10 +91,7 @@ impl Mapped {
             .checked_next_multiple_of(page_size() as u64)
             .filter(|bytes| (1..=isize::MAX as u64).contains(bytes))
             .ok_or(MapError::BadSize(reserve_bytes))?;
-        let refused = |source: io::Error| MapError::Refused {
-            reserve: bytes,
-            source,
-        };
+        let refused = |source: io::Error| MapError::Refused { reserve: bytes, source };
         let on_lines = medium == Medium::CacheLine;
         let fd = fcntl_dupfd_cloexec(fd, 0).map_err(|e| refused(e.into()))?;
         let region = Region::map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
@@ -136,11 +133,7 @@ impl Mapped {
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.needs_flush() {
-            self.sync()
-        } else {
-            Ok(())
-        }
+        if self.needs_flush() { self.sync() } else { Ok(()) }
     }
 
     /// Gives the space of `len` bytes from `at` back to the system. They read as zeros, and must be
@@ -150,9 +143,7 @@ impl Mapped {
             return Ok(());
         }
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(rustix::io::retry_on_intr(|| {
-            fallocate(&self.fd, mode, at, len)
-        })?)
+        Ok(rustix::io::retry_on_intr(|| fallocate(&self.fd, mode, at, len))?)
     }
 
     /// Makes all that was written durable by the file system's means. It may take milliseconds.
@@ -330,11 +321,7 @@ impl Memory for Mapped {
 
     fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         Mapped::allocate(self, at, len)?;
-        if self.needs_flush() {
-            self.sync()
-        } else {
-            Ok(())
-        }
+        if self.needs_flush() { self.sync() } else { Ok(()) }
     }
 }
 
@@ -384,10 +371,7 @@ impl Mapped {
                 tap.store(at, from);
             }
         };
-        if !self
-            .socket
-            .observe(|| self.window().copy_in(at, from), report)
-        {
+        if !self.socket.observe(|| self.window().copy_in(at, from), report) {
             self.refused();
         }
     }

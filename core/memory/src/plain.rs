@@ -34,9 +34,7 @@ impl Plain {
 
     fn word(&self, at: Offset) -> Option<&AtomicU64> {
         let index = usize::try_from(at / 8).ok();
-        let word = index
-            .filter(|_| at % 8 == 0)
-            .and_then(|i| self.words.get(i));
+        let word = index.filter(|_| at % 8 == 0).and_then(|i| self.words.get(i));
         if word.is_none() {
             self.refuse();
         }
@@ -49,25 +47,19 @@ impl Plain {
         at: Offset,
         len: usize,
     ) -> Option<impl Iterator<Item = (&AtomicU64, usize, usize)>> {
-        let end = at
-            .checked_add(len as u64)
-            .filter(|end| *end <= self.limit());
+        let end = at.checked_add(len as u64).filter(|end| *end <= self.limit());
         let Some(end) = end else {
             self.refuse();
             return None;
         };
         let words = self.words.iter().enumerate().skip((at / 8) as usize);
         let last = end.div_ceil(8);
-        Some(
-            words
-                .take_while(move |(i, _)| (*i as u64) < last)
-                .map(move |(i, word)| {
-                    let base = i as u64 * 8;
-                    let from = at.max(base) - base;
-                    let to = end.min(base + 8) - base;
-                    (word, from as usize, to as usize)
-                }),
-        )
+        Some(words.take_while(move |(i, _)| (*i as u64) < last).map(move |(i, word)| {
+            let base = i as u64 * 8;
+            let from = at.max(base) - base;
+            let to = end.min(base + 8) - base;
+            (word, from as usize, to as usize)
+        }))
     }
 }
 
@@ -158,10 +150,7 @@ fn merge(word: &AtomicU64, start: usize, bytes: &[u8]) {
         return;
     }
     #[cfg(loom)]
-    word.store(
-        overlaid(word.load(Ordering::Relaxed), start, bytes),
-        Ordering::Relaxed,
-    );
+    word.store(overlaid(word.load(Ordering::Relaxed), start, bytes), Ordering::Relaxed);
     #[cfg(not(loom))]
     {
         let mut seen = word.load(Ordering::Relaxed);

@@ -38,11 +38,7 @@ impl Region {
         };
         let shared = MapFlags::SHARED | MapFlags::NORESERVE;
         let checked = MapFlags::SHARED_VALIDATE | MapFlags::NORESERVE | MapFlags::SYNC;
-        let first = if synchronous {
-            attempt(checked).ok()
-        } else {
-            None
-        };
+        let first = if synchronous { attempt(checked).ok() } else { None };
         let base = match first {
             Some(base) => base,
             None => attempt(shared)?,
@@ -53,10 +49,7 @@ impl Region {
         // knows the place. Pages are 8-aligned. An access past the end of the file is a SIGBUS,
         // which the handler of this crate answers with a page.
         let window = unsafe { Window::new(base, bytes, writable) };
-        Ok(Region {
-            window,
-            synchronous: first.is_some(),
-        })
+        Ok(Region { window, synchronous: first.is_some() })
     }
 
     #[inline(always)]

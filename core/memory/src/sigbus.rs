@@ -67,21 +67,15 @@ impl Guard {
         install()?;
         let claim = |range: &Range| {
             let start = &range.start;
-            start
-                .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
+            start.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
         let Some(index) = TABLE.iter().position(claim) else {
             return Ok(None);
         };
         let range = &TABLE[index];
         let start = window.base().addr().get();
-        range
-            .end
-            .store(start + window.bytes() as usize, Ordering::Relaxed);
-        range
-            .writable
-            .store(window.is_writable(), Ordering::Relaxed);
+        range.end.store(start + window.bytes() as usize, Ordering::Relaxed);
+        range.writable.store(window.is_writable(), Ordering::Relaxed);
         range.poisoned.store(false, Ordering::Relaxed);
         range.faults.store(0, Ordering::Relaxed);
         USED.fetch_max(index + 1, Ordering::Relaxed);
@@ -145,10 +139,7 @@ fn install() -> io::Result<()> {
 extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a valid `info`; for these codes it holds an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr().addr()) };
-    let vanished = matches!(
-        code,
-        libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR
-    );
+    let vanished = matches!(code, libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR);
     // SAFETY: this thread's own errno, which the interrupted code must find unchanged.
     let errno = unsafe { &mut *libc::__errno_location() };
     let kept = *errno;
@@ -184,15 +175,8 @@ fn heal(address: usize) -> bool {
     // SAFETY: the faulting thread is in the middle of an access to this range, so its mapping
     // lives, and shared bytes may change to zeros as they may change to anything else. The call
     // is a plain system call; the page size was asked for before, when the range was mapped.
-    unsafe {
-        mmap_anonymous(
-            ptr::with_exposed_provenance_mut(place),
-            length,
-            protection,
-            flags,
-        )
-    }
-    .is_ok()
+    unsafe { mmap_anonymous(ptr::with_exposed_provenance_mut(place), length, protection, flags) }
+        .is_ok()
 }
 
 /// Does what would have happened without this handler. `raised`: by the kernel for a fault, which

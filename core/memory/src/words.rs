@@ -32,12 +32,7 @@ impl Window {
     pub(crate) unsafe fn new(base: NonNull<u8>, bytes: u64, writable: bool) -> Window {
         let readable = bytes / 8;
         let writable = if writable { readable } else { 0 };
-        Window {
-            base,
-            readable,
-            writable,
-            open: AtomicU64::new(writable),
-        }
+        Window { base, readable, writable, open: AtomicU64::new(writable) }
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -108,9 +103,7 @@ impl Window {
     pub(crate) fn flush(&self, method: Method, at: u64, len: u64) -> bool {
         let place = self.span_below(at, len, self.readable);
         // SAFETY: all of it is inside the window, which consists of whole pages.
-        place
-            .map(|place| unsafe { flush::lines(method, place, len as usize) })
-            .is_some()
+        place.map(|place| unsafe { flush::lines(method, place, len as usize) }).is_some()
     }
 
     /// Fills `into` from `at`; false, and untouched, if that is not inside the window.
