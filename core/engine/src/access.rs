@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
-use crate::lab::{Mutation, mutated};
+use crate::lab::{Mutation, Point, mutated};
 use crate::layout::Kind;
 use crate::record::{Phase, Record, State};
 use crate::segment::Segment;
@@ -36,7 +36,7 @@ pub struct View {
 }
 
 impl View {
-    #[inline]
+    #[inline(always)]
     fn plain(node: Offset, word: u64) -> View {
         View { node, word, state: 0, counter: word >> 24, words: (0, 0), entry: u32::MAX }
     }
@@ -121,7 +121,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     ///
     /// # Errors
     /// `Corrupted` if it is locked by nobody for good.
-    #[inline]
+    #[inline(always)]
     pub fn line(&mut self, node: Offset) -> Result<View> {
         let word = self.segment.memory.load(node, Acquire);
         if word & 1 == 0 { Ok(View::plain(node, word)) } else { self.locked(node) }
@@ -150,6 +150,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
         if u64::from(version.lane()) >= segment.lanes_used() {
             return Err(Error::corrupted(Invariant::Lock, node));
         }
+        let _ = segment.switches.hit(Point::LookedAtWord);
         let state = Record::state(&segment.memory, &segment.geometry, version.lane());
         let mut view = View { state: state.0, ..View::plain(node, word) };
         match state.phase() {
@@ -176,7 +177,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     }
 
     /// A word under a view.
-    #[inline]
+    #[inline(always)]
     pub fn view_word(&self, view: &View, at: Offset) -> u64 {
         let word = self.segment.memory.load(at, Relaxed);
         if view.words.0 == view.words.1 { word } else { self.overlaid(view, at).unwrap_or(word) }
@@ -211,17 +212,46 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     }
 
     /// Whether all that was read under `view` was consistent.
-    #[inline]
+    #[inline(always)]
     pub fn recheck(&self, view: &View) -> bool {
         let segment = self.segment;
-        segment.memory.fence(Acquire);
-        if view.state != 0 && !mutated(Mutation::NoRecordRecheck) {
-            let lane = Version(view.word).lane();
-            if Record::state(&segment.memory, &segment.geometry, lane) != State(view.state) {
-                return false;
-            }
+        if !mutated(Mutation::NoFenceBeforeRecheck) {
+            segment.memory.fence(Acquire);
         }
-        mutated(Mutation::NoWordRecheck) || segment.memory.load(view.node, Acquire) == view.word
+        if view.state == 0 {
+            return self.is_same_word(view);
+        }
+        self.recheck_locked(view)
+    }
+
+    #[inline]
+    fn is_same_word(&self, view: &View) -> bool {
+        mutated(Mutation::NoWordRecheck)
+            || self.segment.memory.load(view.node, Acquire) == view.word
+    }
+
+    /// Record first, word last: then even equal words alone would prove that no apply lay between.
+    #[cold]
+    fn recheck_locked(&self, view: &View) -> bool {
+        let word_first = mutated(Mutation::SeqRestarts) || mutated(Mutation::SeqNotCompared);
+        if word_first {
+            let same = self.is_same_word(view);
+            let _ = self.segment.switches.hit(Point::Rechecking);
+            return same && self.is_same_state(view);
+        }
+        let same = self.is_same_state(view);
+        let _ = self.segment.switches.hit(Point::Rechecking);
+        same && self.is_same_word(view)
+    }
+
+    fn is_same_state(&self, view: &View) -> bool {
+        let segment = self.segment;
+        let lane = Version(view.word).lane();
+        let state = Record::state(&segment.memory, &segment.geometry, lane);
+        let seen = State(view.state);
+        mutated(Mutation::NoRecordRecheck)
+            || state == seen
+            || mutated(Mutation::SeqNotCompared) && state.phase() == seen.phase()
     }
 }
 
@@ -240,17 +270,17 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
         self.navigate(parent, node, kind)
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, view: &View, at: Offset) -> u64 {
         self.view_word(view, at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
         self.segment.memory.copy_out(at, into);
         if view.words.0 != view.words.1 {
@@ -258,7 +288,7 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()> {
         match self.segment.data(at, bytes) {
             Ok(()) => Ok(()),
@@ -266,12 +296,12 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check(&self, view: &View) -> Result<()> {
         if self.recheck(view) { Ok(()) } else { Err(Error::Conflict) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn prefetch(&self, at: Offset) {
         self.segment.memory.prefetch(at);
     }

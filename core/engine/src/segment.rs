@@ -71,7 +71,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     ///
     /// # Errors
     /// `Corrupted` with invariant `Offset`.
-    #[inline]
+    #[inline(always)]
     pub fn data(&self, at: Offset, bytes: u64) -> Result<()> {
         if at >= self.geometry.heap_at
             && at.is_multiple_of(8)
@@ -87,7 +87,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     ///
     /// # Errors
     /// `Corrupted` with invariant `Offset` or `Kind`.
-    #[inline]
+    #[inline(always)]
     pub fn node(&self, at: Offset, kind: Kind) -> Result<()> {
         if let Some(known) = self.kinds.get((at / GRANULE) as usize) {
             if known.load(Relaxed) == kind.0 && at.is_multiple_of(LINE) {
@@ -127,7 +127,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// Whether all bytes before `end` are backed. Looks at the header when its own knowledge does
     /// not reach, and believes it only as far as the file goes.
-    #[inline]
+    #[inline(always)]
     pub fn is_backed(&self, end: Offset) -> bool {
         end <= self.memory.limit() || self.refresh_limit(end)
     }

@@ -361,6 +361,8 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
             buffers.arena.extend_from_slice(part);
         }
         let len = buffers.arena.len() - from;
+        // Later writes of this transaction come in whole words.
+        buffers.arena.resize(from + len.next_multiple_of(8), 0);
         buffers.fills.push(Fill { at, from, len, nodes: false });
     }
 
@@ -379,6 +381,13 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
                 buffers.entry(line, mode::FRESH);
             }
         }
+    }
+
+    /// Whether the block at `at` was allocated by this transaction.
+    #[inline]
+    pub fn is_fresh(&self, at: Offset) -> bool {
+        let buffers = &self.lane.buffers;
+        !buffers.fills.is_empty() && buffers.find_fill(at).is_some()
     }
 
     /// Number of the lane that this transaction runs on.

@@ -18,6 +18,8 @@ pub type Engine = Segment<Mapped, OsHost>;
 /// A transaction that lasts over several calls, with the lane it runs on.
 struct Open {
     lane: Lane,
+    /// Forks before it began: a child is not inside its parent's transaction.
+    generation: u32,
 }
 
 /// What all handles of one attachment share.
@@ -76,8 +78,12 @@ impl Attached {
         }
     }
 
+    /// Raises if this attachment was ended.
+    ///
+    /// # Errors
+    /// `VasmemError`.
     #[inline]
-    fn ensure_open(&self) -> PyResult<()> {
+    pub fn ensure_open(&self) -> PyResult<()> {
         if self.closed.load(Relaxed) { Err(self.closed_error()) } else { Ok(()) }
     }
 
@@ -133,7 +139,18 @@ impl Attached {
     #[cold]
     fn is_current(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
         let current = self.context.bind(py).call_method1("get", (0u64,))?;
-        Ok(current.extract::<u64>()? == number)
+        if current.extract::<u64>()? != number {
+            return Ok(false);
+        }
+        if let Ok(mut open) = self.open.try_lock() {
+            let generation = vasmem_memory::generation();
+            if open.as_ref().is_some_and(|open| open.generation != generation) {
+                *open = None;
+                self.transaction.store(0, Relaxed);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     #[cold]
@@ -190,7 +207,9 @@ impl Attached {
             self.end(lane);
             return Err(error);
         }
-        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Open { lane });
+        let generation = vasmem_memory::generation();
+        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(Open { lane, generation });
         self.transaction.store(number, Relaxed);
         Ok(())
     }
@@ -221,7 +240,7 @@ impl Attached {
         }
         let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         self.transaction.store(0, Relaxed);
-        let Some(Open { mut lane }) = open else { return Ok(()) };
+        let Some(Open { mut lane, .. }) = open else { return Ok(()) };
         let mut waiter = Waiter::new(py, self.timeout_s());
         let mut done = Ok(());
         if commit {
@@ -239,7 +258,7 @@ impl Attached {
 
     fn abandon(&self) {
         if let Ok(mut open) = self.open.try_lock() {
-            if let Some(Open { lane }) = open.take() {
+            if let Some(Open { lane, .. }) = open.take() {
                 self.transaction.store(0, Relaxed);
                 self.end(lane);
             }

@@ -226,8 +226,7 @@ impl HashMap {
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let found = Self::with_buffers(|Buffers { key: encoded, record, .. }| {
             let bytes = self.key(key, encoded)?;
-            let deleted =
-                |found: Result<Option<Range<usize>>>| found.map(|range| range.is_some());
+            let deleted = |found: Result<Option<Range<usize>>>| found.map(|range| range.is_some());
             self.attached.write(key.py(), |tx| deleted(self.map.delete(tx, bytes, record)))
         })?;
         if found { Ok(()) } else { Err(PyKeyError::new_err(key.clone().unbind())) }

@@ -3,7 +3,7 @@
 use crate::attached::Engine;
 use crate::error::Kind as Exception;
 use pyo3::prelude::*;
-use vasmem_engine::{Error, Holder};
+use vasmem_engine::{Error, Holder, Invariant};
 
 /// The exception for `error` in the segment called `name`. `raised` is what a signal handler raised
 /// if the error is an interruption.
@@ -14,15 +14,21 @@ pub fn exception(
     error: Error,
     raised: Option<PyErr>,
 ) -> PyErr {
+    if engine.is_some_and(|engine| engine.memory.poisoned()) {
+        return Exception::SegmentCorrupted.error(format!(
+            "segment {name:?} lost bytes under this process (invariant {}, {:?}): somebody \
+             truncated its file; detach, and restore it or remove it",
+            Invariant::Mapping as u16,
+            Invariant::Mapping
+        ));
+    }
     match error {
-        Error::Interrupted => raised
-            .unwrap_or_else(|| pyo3::exceptions::PyKeyboardInterrupt::new_err("interrupted")),
-        Error::Full { needed_bytes, size_bytes, max_bytes } => full(
-            name,
-            needed_bytes,
-            size_bytes,
-            max_bytes,
-        ),
+        Error::Interrupted => {
+            raised.unwrap_or_else(|| pyo3::exceptions::PyKeyboardInterrupt::new_err("interrupted"))
+        }
+        Error::Full { needed_bytes, size_bytes, max_bytes } => {
+            full(name, needed_bytes, size_bytes, max_bytes)
+        }
         Error::Corrupted { invariant, at } => Exception::SegmentCorrupted.error(format!(
             "segment {name:?} is corrupt: invariant {} ({invariant:?}) is broken at offset {at}; \
              check() lists all that is broken; keep a copy, then restore or remove the segment",

@@ -11,7 +11,9 @@ use pyo3::types::{PyBytes, PyDict};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use vasmem_engine::os::{OsHost, boot_id};
-use vasmem_engine::{Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format};
+use vasmem_engine::{
+    Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format,
+};
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
 use vasmem_structs::HashMap;
 
@@ -35,8 +37,9 @@ fn medium(flush: bool) -> Medium {
 }
 
 fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
-    Mapped::map(fd, bytes, access, medium(flush))
-        .map_err(|error| Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v")))
+    Mapped::map(fd, bytes, access, medium(flush)).map_err(|error| {
+        Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
+    })
 }
 
 /// Boot of the last writer: recovers where it was another one, and notes the present one.
@@ -224,6 +227,7 @@ impl Segment {
 
     /// All that breaks an invariant: (number, place, text).
     fn check(&self, py: Python<'_>) -> PyResult<Vec<(u16, String, String)>> {
+        self.attached.ensure_open()?;
         let mut waiter = Waiter::new(py, self.attached.timeout_s());
         let mut round = 0;
         let violations = loop {
@@ -247,6 +251,7 @@ impl Segment {
 
     /// Facts for people.
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.attached.ensure_open()?;
         let engine = &self.attached.engine;
         let info = PyDict::new(py);
         info.set_item("size", self.size())?;
@@ -265,6 +270,7 @@ impl Segment {
     }
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        self.attached.ensure_open()?;
         Ok(py.detach(|| self.attached.engine.memory.sync())?)
     }
 

@@ -5,7 +5,7 @@ use super::layout::{
     HEAD_BYTES, Hash, Head, KEY_BYTES_MAX, OFFSET_MASK, OVERFLOWED, Slot, VALUE_BYTES_MAX, WINDOW,
     value,
 };
-use super::lookup::{Bucket, Found, Search, large_node};
+use super::lookup::{Bucket, Found, Missed, large_node};
 use std::ops::Range;
 use vasmem_engine::layout::Kind;
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction};
@@ -29,16 +29,17 @@ impl HashMap {
         check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
         let hash = Hash::of(key, tx.seed());
         loop {
-            let search = self.search(tx, hash, key, record)?;
-            if let Some(found) = search.found {
+            let mut missed = None;
+            if let Some(found) = self.search(tx, hash, key, record, Some(&mut missed))? {
                 self.replace(tx, &found, key, bytes, record)?;
                 return Ok(false);
             }
-            if self.insert(tx, &search, hash, key, bytes)? {
+            let Some(missed) = missed else { return Err(Error::Conflict) };
+            if self.insert(tx, &missed, hash, key, bytes)? {
                 self.count(tx, 1)?;
                 return Ok(true);
             }
-            self.split(tx, &search.table)?;
+            self.split(tx, &missed.table)?;
         }
     }
 
@@ -53,7 +54,7 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
         let hash = Hash::of(key, tx.seed());
-        let Some(found) = self.search(tx, hash, key, record)?.found else { return Ok(None) };
+        let Some(found) = self.search(tx, hash, key, record, None)? else { return Ok(None) };
         let node = found.head.is_large().then(|| large_node(record, found.head));
         let range = self.value(tx, &found, record)?;
         if let Some(node) = node {
@@ -79,7 +80,8 @@ impl HashMap {
         match (found.head.is_large(), head.is_large()) {
             (false, false)
                 if bytes.len() as u64 <= IN_PLACE_BYTES_MAX
-                    && Kind::for_bytes(old) == Kind::for_bytes(new) =>
+                    && Kind::for_bytes(old) == Kind::for_bytes(new)
+                    && !tx.is_fresh(at) =>
             {
                 if head != found.head {
                     tx.write(&found.view, at, head.0);
@@ -155,21 +157,21 @@ impl HashMap {
     fn insert<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        search: &Search,
+        missed: &Missed,
         hash: Hash,
         key: &[u8],
         bytes: &[u8],
     ) -> Result<bool> {
-        let (home, next) = (free_slots(tx, &search.home), free_slots(tx, &search.next));
+        let (home, next) = (free_slots(&missed.home), free_slots(&missed.next));
         let place = if home.0 == 0 && next.0 == 0 {
-            match self.stash_slot(tx, search, hash)? {
+            match self.stash_slot(tx, missed, hash)? {
                 Some(place) => place,
                 None => return Ok(false),
             }
         } else if home.0 >= next.0 {
-            (search.home, home.1)
+            (missed.home, home.1)
         } else {
-            (search.next, next.1)
+            (missed.next, next.1)
         };
         let head = Head::new(key.len() as u64, bytes.len() as u64);
         let record = self.make_record(tx, head, key, bytes)?;
@@ -182,20 +184,19 @@ impl HashMap {
     fn stash_slot<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        search: &Search,
+        missed: &Missed,
         hash: Hash,
     ) -> Result<Option<(Bucket, Offset)>> {
-        let shape = search.table.entry.shape();
+        let shape = missed.table.entry.shape();
         for step in 0..WINDOW {
-            let bucket = self.bucket(tx, &search.table, shape.stash(hash, step))?;
-            let (free, slot_at) = free_slots(tx, &bucket);
+            let bucket = self.bucket(tx, &missed.table, shape.stash(hash, step))?;
+            let (free, slot_at) = free_slots(&bucket);
             if free == 0 {
                 continue;
             }
-            let first = search.home.slots_at;
-            let word = tx.word(&search.home.view, first);
-            if word & OVERFLOWED == 0 {
-                tx.write(&search.home.view, first, word | OVERFLOWED);
+            let home = &missed.home;
+            if let Some((first, slot)) = home.slots().next().filter(|_| !home.is_overflowed()) {
+                tx.write(&home.view, first, slot.0 | OVERFLOWED);
             }
             return Ok(Some((bucket, slot_at)));
         }
@@ -204,16 +205,11 @@ impl HashMap {
 }
 
 /// Number of free slots, and the first of them.
-fn free_slots<A: Access>(access: &A, bucket: &Bucket) -> (u32, Offset) {
-    let (mut free, mut first) = (0, 0);
-    for number in (0..7).rev() {
-        let at = bucket.slots_at + number * 8;
-        if Slot(access.word(&bucket.view, at)).record() == 0 {
-            free += 1;
-            first = at;
-        }
-    }
-    (free, first)
+fn free_slots(bucket: &Bucket) -> (u32, Offset) {
+    bucket.slots().rev().fold((0, 0), |(free, first), (at, slot)| match slot.record() {
+        0 => (free + 1, at),
+        _ => (free, first),
+    })
 }
 
 fn check_length(what: &'static str, len: usize, max_bytes: u64) -> Result<()> {

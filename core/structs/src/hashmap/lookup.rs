@@ -2,8 +2,8 @@
 
 use super::HashMap;
 use super::layout::{
-    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Shape, Slot,
-    WINDOW, entry_slot, header, root_slot, value,
+    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Slot, WINDOW,
+    entry_slot, header, root_slot, value,
 };
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
@@ -24,11 +24,31 @@ pub(super) struct Table {
     pub depth: u32,
 }
 
-/// A bucket, and where its first slot is.
+/// A bucket as it was seen: slot `i` is word `i` of its line, from 1.
 #[derive(Clone, Copy)]
 pub(super) struct Bucket {
     pub view: View,
-    pub slots_at: Offset,
+    words: [u64; 8],
+}
+
+impl Bucket {
+    /// Its slots.
+    pub fn slots(&self) -> impl DoubleEndedIterator<Item = (Offset, Slot)> {
+        (1..8).map(|i| (self.view.node + i as u64 * 8, Slot(self.words[i])))
+    }
+
+    /// Whether keys of this home stand in the stash.
+    #[inline]
+    pub fn is_overflowed(&self) -> bool {
+        self.words[1] & OVERFLOWED != 0
+    }
+
+    /// Slots, as bits, that have the tag of `hash`. Empty ones may be among them.
+    #[inline(always)]
+    fn tagged(&self, hash: Hash) -> u32 {
+        let tag = hash.tag();
+        (1..8).fold(0, |found, i| found | u32::from(self.words[i] >> 48 == tag) << i)
+    }
 }
 
 /// A record in its slot.
@@ -40,36 +60,36 @@ pub(super) struct Found {
     pub head: Head,
 }
 
-/// What a search for a key came to.
-pub(super) struct Search {
+/// Where a search looked for a key that is not there.
+pub(super) struct Missed {
     pub table: Table,
     pub home: Bucket,
     pub next: Bucket,
-    pub found: Option<Found>,
 }
 
 impl HashMap {
-    /// The header, if it is still this map's.
-    #[inline]
-    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<View> {
+    /// The header's first line, if it is still this map's.
+    #[inline(always)]
+    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<(View, [u64; 8])> {
         let view = access.navigate(None, self.node, Kind::HASH_HEADER)?;
-        if access.word(&view, self.node + header::ID) != self.id {
+        let words = access.line_words(&view);
+        if words[header::ID as usize / 8] != self.id {
             access.check(&view)?;
             return Err(Error::Removed);
         }
-        Ok(view)
+        Ok((view, words))
     }
 
     /// Directory page number `page`, 0 if there is none, and the view that leads to it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn page<A: Access>(
         &self,
         access: &mut A,
-        header: &View,
+        (header, words): &(View, [u64; 8]),
         page: u64,
     ) -> Result<(View, Offset)> {
         if page == 0 {
-            return Ok((*header, access.word(header, self.node + header::PAGE)));
+            return Ok((*header, words[header::PAGE as usize / 8]));
         }
         let (line, slot) = root_slot(self.node, page);
         let view = access.navigate(Some(header), line, Kind::HASH_HEADER)?;
@@ -77,18 +97,18 @@ impl HashMap {
     }
 
     /// The table that covers directory index `index` (of full depth).
-    #[inline]
+    #[inline(always)]
     pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table> {
         let head = self.header(access)?;
-        let depth = access.word(&head, self.node + header::DEPTH) as u32;
+        let depth = head.1[header::DEPTH as usize / 8] as u32;
         if depth > DEPTH_MAX {
-            return Err(access.broken(&head, Invariant::HashDirectory, self.node));
+            return Err(access.broken(&head.0, Invariant::HashDirectory, self.node));
         }
         let wanted = index & ((1 << depth) - 1);
-        if access.word(&head, self.node + header::PAGE) == 0 {
+        if head.1[header::PAGE as usize / 8] == 0 {
             let entry_at = self.node + header::ONLY;
-            let entry = Entry(access.word(&head, entry_at));
-            return Ok(Table { parent: head, entry_at, entry, index: 0, depth });
+            let entry = Entry(head.1[header::ONLY as usize / 8]);
+            return Ok(Table { parent: head.0, entry_at, entry, index: 0, depth });
         }
         let mut at = wanted;
         loop {
@@ -113,7 +133,7 @@ impl HashMap {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn bucket<A: Access>(
         &self,
         access: &mut A,
@@ -122,11 +142,11 @@ impl HashMap {
     ) -> Result<Bucket> {
         let node = table.entry.table() + line * LINE;
         let view = access.read(Some(&table.parent), node, table.entry.shape().kind)?;
-        Ok(Bucket { view, slots_at: node + 8 })
+        Ok(Bucket { view, words: access.line_words(&view) })
     }
 
     /// Looks for the key in one bucket. A hit has its whole record in `record`.
-    #[inline]
+    #[inline(always)]
     fn search_bucket<A: Access>(
         &self,
         access: &mut A,
@@ -135,15 +155,18 @@ impl HashMap {
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<Option<Found>> {
-        for number in 0..7 {
-            let slot_at = bucket.slots_at + number * 8;
-            let slot = Slot(access.word(&bucket.view, slot_at));
-            if !slot.has(hash) {
+        let mut tagged = bucket.tagged(hash);
+        while tagged != 0 {
+            let number = tagged.trailing_zeros() as usize;
+            tagged &= tagged - 1;
+            let slot = Slot(bucket.words[number]);
+            if slot.record() == 0 {
                 continue;
             }
             let head = self.read_record(access, &bucket.view, slot.record(), record)?;
             let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
             if &record[HEAD_BYTES as usize..key_end] == key {
+                let slot_at = bucket.view.node + number as u64 * 8;
                 return Ok(Some(Found { view: bucket.view, slot_at, slot, head }));
             }
             access.check(&bucket.view)?;
@@ -152,7 +175,7 @@ impl HashMap {
     }
 
     /// Copies a record out; not yet checked against the bucket's version.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_record<A: Access>(
         &self,
         access: &mut A,
@@ -175,44 +198,41 @@ impl HashMap {
     }
 
     /// Looks for a key everywhere it may stand. `record` holds the record of a hit. All that
-    /// decided was consistent.
-    #[inline]
+    /// decided was consistent. Tells where it looked if that is wanted and the key is not there.
+    #[inline(always)]
     pub(super) fn search<A: Access>(
         &self,
         access: &mut A,
         hash: Hash,
         key: &[u8],
         record: &mut Vec<u8>,
-    ) -> Result<Search> {
+        missed: Option<&mut Option<Missed>>,
+    ) -> Result<Option<Found>> {
         let table = self.table(access, hash.index())?;
-        let shape = table.entry.shape();
-        let line = shape.home(hash);
-        access.prefetch(table.entry.table() + (line + 1) * LINE);
+        let line = table.entry.shape().home(hash);
         let home = self.bucket(access, &table, line)?;
         if let Some(found) = self.search_bucket(access, &home, hash, key, record)? {
             access.check(&home.view)?;
-            return Ok(Search { table, home, next: home, found: Some(found) });
+            return Ok(Some(found));
         }
         let next = self.bucket(access, &table, line + 1)?;
-        let mut found = self.search_bucket(access, &next, hash, key, record)?;
-        let decides = if found.is_none() && self.is_overflowed(access, &home) {
-            found = self.search_stash(access, &table, shape, (hash, key), record)?;
-            found.as_ref().map_or(&next.view, |found| &found.view)
-        } else {
-            &next.view
-        };
-        access.check(decides)?;
-        // A miss is true only if all buckets were so at one time; a key may move between them.
-        if found.is_none() {
+        if let Some(found) = self.search_bucket(access, &next, hash, key, record)? {
             access.check(&next.view)?;
-            access.check(&home.view)?;
+            return Ok(Some(found));
         }
-        Ok(Search { table, home, next, found })
-    }
-
-    #[inline]
-    pub(super) fn is_overflowed<A: Access>(&self, access: &A, home: &Bucket) -> bool {
-        access.word(&home.view, home.slots_at) & OVERFLOWED != 0
+        if home.is_overflowed() {
+            if let Some(found) = self.search_stash(access, &table, hash, key, record)? {
+                access.check(&found.view)?;
+                return Ok(Some(found));
+            }
+        }
+        // A miss is true only if all buckets were so at one time; a key may move between them.
+        access.check(&next.view)?;
+        access.check(&home.view)?;
+        if let Some(missed) = missed {
+            *missed = Some(Missed { table, home, next });
+        }
+        Ok(None)
     }
 
     #[cold]
@@ -220,10 +240,11 @@ impl HashMap {
         &self,
         access: &mut A,
         table: &Table,
-        shape: &Shape,
-        (hash, key): (Hash, &[u8]),
+        hash: Hash,
+        key: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<Option<Found>> {
+        let shape = table.entry.shape();
         let mut views = [None; WINDOW as usize];
         for step in 0..WINDOW {
             let bucket = self.bucket(access, table, shape.stash(hash, step))?;
@@ -240,16 +261,27 @@ impl HashMap {
     }
 
     /// The value of a found record: a range of `record`, which holds the record.
+    #[inline]
     pub(super) fn value<A: Access>(
         &self,
         access: &mut A,
         found: &Found,
         record: &mut Vec<u8>,
     ) -> Result<Range<usize>> {
-        let from = (HEAD_BYTES + found.head.key_bytes()) as usize;
-        if !found.head.is_large() {
-            return Ok(from..from + found.head.value_bytes() as usize);
+        if found.head.is_large() {
+            return self.large_value(access, found, record);
         }
+        let from = (HEAD_BYTES + found.head.key_bytes()) as usize;
+        Ok(from..from + found.head.value_bytes() as usize)
+    }
+
+    #[cold]
+    fn large_value<A: Access>(
+        &self,
+        access: &mut A,
+        found: &Found,
+        record: &mut Vec<u8>,
+    ) -> Result<Range<usize>> {
         let node = large_node(record, found.head);
         let (view, at, bytes) = self.large(access, &found.view, node)?;
         if record.len() < bytes as usize {

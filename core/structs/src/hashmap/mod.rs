@@ -90,7 +90,7 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
         let hash = Hash::of(key, access.seed());
-        match self.search(access, hash, key, record)?.found {
+        match self.search(access, hash, key, record, None)? {
             Some(found) => self.value(access, &found, record).map(Some),
             None => Ok(None),
         }
@@ -108,7 +108,7 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> Result<bool> {
         let hash = Hash::of(key, access.seed());
-        Ok(self.search(access, hash, key, record)?.found.is_some())
+        Ok(self.search(access, hash, key, record, None)?.is_some())
     }
 
     /// Number of keys: exact whenever nobody writes.
@@ -116,7 +116,7 @@ impl HashMap {
     /// # Errors
     /// As `get`.
     pub fn len<A: Access>(&self, access: &mut A) -> Result<u64> {
-        let head = self.header(access)?;
+        let (head, _) = self.header(access)?;
         let mut count = 0u64;
         for shard in 1..=SHARDS {
             let line = self.node + shard * LINE;

@@ -5,7 +5,7 @@
 //! grows (the order of Redis's SCAN).
 
 use super::HashMap;
-use super::layout::{DEPTH_MAX, HEAD_BYTES, Slot};
+use super::layout::{DEPTH_MAX, HEAD_BYTES};
 use super::lookup::{Found, Table};
 use vasmem_engine::layout::LINE;
 use vasmem_engine::{Access, Result};
@@ -61,12 +61,7 @@ impl HashMap {
         if line + 1 < table.entry.shape().lines {
             access.prefetch(table.entry.table() + (line + 1) * LINE);
         }
-        for number in 0..7 {
-            let slot_at = bucket.slots_at + number * 8;
-            let slot = Slot(access.word(&bucket.view, slot_at));
-            if slot.record() == 0 {
-                continue;
-            }
+        for (slot_at, slot) in bucket.slots().filter(|(_, slot)| slot.record() != 0) {
             let head = self.read_record(access, &bucket.view, slot.record(), record)?;
             let key =
                 record[HEAD_BYTES as usize..(HEAD_BYTES + head.key_bytes()) as usize].to_vec();

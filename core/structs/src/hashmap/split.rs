@@ -6,7 +6,7 @@ use super::layout::{
     DEPTH_MAX, Entry, FULL, Hash, OFFSET_MASK, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot,
     WINDOW, entry_slot, header, root_slot,
 };
-use super::lookup::{Bucket, Table};
+use super::lookup::Table;
 use vasmem_engine::layout::{GRANULE, Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction, View};
 
@@ -102,15 +102,11 @@ impl HashMap {
         table: &Table,
         shape: &Shape,
     ) -> Result<Vec<(Hash, Offset)>> {
-        let mut slots: Vec<(Bucket, Offset)> = Vec::with_capacity(shape.lines as usize * 7);
+        let mut slots: Vec<(View, Offset)> = Vec::with_capacity(shape.lines as usize * 7);
         for line in 1..shape.lines {
             let bucket = self.bucket(tx, table, line)?;
-            for number in 0..7 {
-                let slot = Slot(tx.word(&bucket.view, bucket.slots_at + number * 8));
-                if slot.record() != 0 {
-                    slots.push((bucket, slot.record()));
-                }
-            }
+            let records = bucket.slots().map(|(_, slot)| slot.record());
+            slots.extend(records.filter(|&at| at != 0).map(|at| (bucket.view, at)));
             tx.check(&bucket.view)?;
             tx.free_node(&bucket.view);
         }
@@ -119,11 +115,11 @@ impl HashMap {
         let seed = tx.seed();
         let mut record = Vec::new();
         let mut found = Vec::with_capacity(slots.len());
-        for (number, (bucket, at)) in slots.iter().enumerate() {
+        for (number, (view, at)) in slots.iter().enumerate() {
             if let Some((_, ahead)) = slots.get(number + AHEAD) {
                 tx.prefetch(*ahead);
             }
-            let head = self.read_key(tx, &bucket.view, *at, &mut record)?;
+            let head = self.read_key(tx, view, *at, &mut record)?;
             found.push((Hash::of(&record[..head], seed), *at));
         }
         Ok(found)
@@ -168,9 +164,9 @@ impl HashMap {
         if depth <= table.depth {
             return Ok(());
         }
-        let head = self.header(tx)?;
+        let (head, words) = self.header(tx)?;
         tx.write(&head, self.node + header::DEPTH, u64::from(depth));
-        if tx.word(&head, self.node + header::PAGE) == 0 {
+        if words[header::PAGE as usize / 8] == 0 {
             let page = self.make_page(tx)?;
             tx.write(&head, self.node + header::PAGE, page);
             tx.write(&head, self.node + header::ONLY, 0);

@@ -1,9 +1,7 @@
 //! Walking all of a map: its check, and its removal.
 
 use super::HashMap;
-use super::layout::{
-    HEAD_BYTES, Hash, Head, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot, WINDOW, header,
-};
+use super::layout::{HEAD_BYTES, Hash, Head, PAGES_MAX, PER_PAGE, Shape, WINDOW, header};
 use super::lookup::{Table, large_node};
 use std::collections::HashSet;
 use vasmem_engine::layout::{Kind, LINE};
@@ -83,11 +81,7 @@ impl HashMap {
     ) -> Result<()> {
         let bucket = self.bucket(access, table, line)?;
         let mut record = Vec::new();
-        for number in 0..7 {
-            let slot = Slot(access.word(&bucket.view, bucket.slots_at + number * 8));
-            if slot.record() == 0 {
-                continue;
-            }
+        for (_, slot) in bucket.slots().filter(|(_, slot)| slot.record() != 0) {
             let at = slot.record();
             reached.block(at);
             let head = match self.read_record(access, &bucket.view, at, &mut record) {
@@ -128,7 +122,7 @@ impl HashMap {
         hash: Hash,
     ) -> Result<bool> {
         let home = self.bucket(access, table, table.entry.shape().home(hash))?;
-        Ok(access.word(&home.view, home.slots_at) & OVERFLOWED != 0)
+        Ok(home.is_overflowed())
     }
 
     /// Frees all of the map and its name, in one transaction.
@@ -144,11 +138,9 @@ impl HashMap {
             let shape = table.entry.shape();
             for line in 0..shape.lines {
                 let bucket = self.bucket(tx, &table, line)?;
-                for number in 0..if line == 0 { 0 } else { 7 } {
-                    let slot = Slot(tx.word(&bucket.view, bucket.slots_at + number * 8));
-                    if slot.record() != 0 {
-                        self.remove_record(tx, &bucket.view, slot.record())?;
-                    }
+                let records = bucket.slots().map(|(_, slot)| slot.record());
+                for record in records.filter(|&at| at != 0 && line != 0) {
+                    self.remove_record(tx, &bucket.view, record)?;
                 }
                 tx.free_node(&bucket.view);
             }
@@ -158,7 +150,7 @@ impl HashMap {
             self.free_lines(tx, page, Kind::HASH_DIRECTORY)?;
         }
         // A handle that is still around must notice, whatever stands here later.
-        let head = self.header(tx)?;
+        let (head, _) = self.header(tx)?;
         tx.write(&head, self.node + header::ID, !self.id);
         self.free_lines(tx, self.node, Kind::HASH_HEADER)?;
         tx.leave(name)?;
