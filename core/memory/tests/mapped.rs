@@ -263,25 +263,25 @@ fn the_tap_hears_of_nothing_that_did_not_happen() {
 
 #[test]
 fn the_record_is_in_the_order_of_the_memory() {
-    // The last store recorded for the word must be the one that memory holds.
+    const THREADS: u64 = 3;
+    const TURNS: u64 = 5_000;
     let memory = map(&file(PAGE), PAGE);
-    for _ in 0..50 {
-        let recorder = Arc::new(Recorder::default());
-        memory.tap(Some(recorder.clone()));
-        std::thread::scope(|scope| {
-            for thread in 1..=3_u64 {
-                let memory = &memory;
-                scope.spawn(move || {
-                    for i in 0..100 {
-                        memory.store(0, thread << 32 | i, Relaxed);
+    let recorder = Arc::new(Recorder::default());
+    memory.tap(Some(recorder.clone()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..TURNS {
+                    let mut seen = memory.load(0, Relaxed);
+                    while let Err(found) = memory.cas(0, seen, seen + 1, SeqCst, Relaxed) {
+                        seen = found;
                     }
-                });
-            }
-        });
-        let last = recorder.taken().pop();
-        let word = memory.load(0, Relaxed).to_le_bytes().to_vec();
-        assert_eq!(last, Some(Event::Store(0, word)));
-    }
+                }
+            });
+        }
+    });
+    let counted = (1..=THREADS * TURNS).map(|n: u64| Event::Store(0, n.to_le_bytes().to_vec()));
+    assert!(recorder.taken().into_iter().eq(counted));
 }
 
 #[test]
