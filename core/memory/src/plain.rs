@@ -34,7 +34,7 @@ impl Plain {
 
     fn word(&self, at: Offset) -> Option<&AtomicU64> {
         let index = usize::try_from(at / 8).ok();
-        let word = index.filter(|_| at % 8 == 0).and_then(|i| self.words.get(i));
+        let word = index.filter(|_| at.is_multiple_of(8)).and_then(|i| self.words.get(i));
         if word.is_none() {
             self.refuse();
         }

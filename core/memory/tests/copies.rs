@@ -61,7 +61,7 @@ impl Model {
     }
 
     fn word(&mut self, at: u64) -> Option<&mut [u8]> {
-        if at % 8 == 0 {
+        if at.is_multiple_of(8) {
             return self.range(at, 8);
         }
         self.poisoned = true;
