@@ -122,8 +122,8 @@ pub trait Memory {
     }
 
     /// A sequentially consistent fence at a point that this thread reaches only after a successful
-    /// [`Memory::cas`], with nothing to be ordered in between: free where an atomic read-modify-write
-    /// is a full fence itself (x86).
+    /// [`Memory::cas`], with nothing to be ordered in between: free where an atomic
+    /// read-modify-write is a full fence itself (x86).
     fn fence_after_cas(&self) {
         self.fence(Ordering::SeqCst);
     }

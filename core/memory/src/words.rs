@@ -80,7 +80,8 @@ impl Window {
     fn word_below(&self, at: u64, bound: u64) -> Option<&AtomicU64> {
         // The low bits become the high ones: one compare refuses what is unaligned or beyond.
         if at.rotate_right(3) < bound {
-            // SAFETY: `at` is the place of one of the first `bound` words, which stay mapped while `self` lives; shared bytes are only ever used atomically.
+            // SAFETY: `at` is the place of one of the first `bound` words, which stay mapped while
+            // `self` lives; shared bytes are only ever used atomically.
             Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at as usize).cast()) })
         } else {
             None

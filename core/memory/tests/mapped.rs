@@ -305,7 +305,7 @@ fn racing_copies_are_whole_once_validated() {
             let before = memory.load(0, Acquire);
             memory.copy_out(11, &mut bytes);
             memory.fence(Acquire);
-            if before % 2 == 0 && memory.load(0, Relaxed) == before {
+            if before.is_multiple_of(2) && memory.load(0, Relaxed) == before {
                 assert_eq!(bytes, [(before / 2) as u8; LEN]);
                 seen = before;
             }
