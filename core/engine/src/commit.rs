@@ -9,8 +9,10 @@ use crate::access::{Peek, TRIES};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
+use crate::lanes::Lane;
 use crate::layout::{LINE, header, lane};
 use crate::record::{Counts, FENCED, Phase, State, flag, sum_bytes};
+use crate::recover::sum_begin;
 use crate::transaction::{Change, Commute, Entry, Transaction, Write, mode};
 use crate::version::{COUNTER_MAX, Version};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -64,6 +66,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if mutated(Mutation::ValidateBeforeLocking) {
             self.validate_navigation()?;
         }
+        if mutated(Mutation::EarlyFill) {
+            self.fill_space()?;
+        }
         self.lock(locked)?;
         self.look_at_token()?;
         if !mutated(Mutation::ValidateBeforeLocking) {
@@ -74,7 +79,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             self.segment.memory.fence(Release);
         }
         self.make_absolute()?;
-        self.fill_space()?;
+        if !mutated(Mutation::EarlyFill) {
+            self.fill_space()?;
+        }
         self.group_writes();
         if mutated(Mutation::ApplyBeforeCommitted) {
             self.apply_words()?;
@@ -87,27 +94,22 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         self.segment.switches.hit(point)
     }
 
-    fn entry(&self, rank: usize) -> Entry {
-        self.lane.buffers.entries[self.lane.order[rank] as usize]
-    }
-
     /// Puts the nodes to be listed into offset order (R1; it also rules out deadlock).
     fn order(&mut self) {
-        let entries = &self.lane.buffers.entries;
         let listed = mode::READ | mode::CHANGES;
-        let listed = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
-        let order = &mut self.lane.order;
-        order.clear();
-        order.extend((0..entries.len() as u32).filter(|&i| entries[i as usize].mode & listed != 0));
-        if !mutated(Mutation::LocksOutOfOrder) {
-            order.sort_unstable_by_key(|&i| entries[i as usize].node);
+        let wanted = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
+        let Lane { listed, buffers, .. } = &mut *self.lane;
+        listed.clear();
+        listed.extend(buffers.entries.iter().filter(|entry| entry.mode & wanted != 0));
+        if listed.len() > 1 && !mutated(Mutation::LocksOutOfOrder) {
+            listed.sort_unstable_by_key(|entry| entry.node);
         }
     }
 
     fn counts(&self) -> Counts {
         let buffers = &self.lane.buffers;
         Counts {
-            nodes: self.lane.order.len() as u64,
+            nodes: self.lane.listed.len() as u64,
             words: buffers.writes.len() as u64,
             fills: buffers.fills.len() as u64,
         }
@@ -154,11 +156,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if !mutated(Mutation::NoFenceBeforeList) {
             memory.fence(Release);
         }
-        for rank in 0..self.lane.order.len() {
-            let entry = self.entry(rank);
+        for (rank, entry) in self.lane.listed.iter().enumerate() {
             memory.store(self.place(2 * rank as u64), entry.node | flags(entry.mode), Relaxed);
         }
-        let counts = Counts { nodes: self.lane.order.len() as u64, ..Counts::default() };
+        let counts = Counts { nodes: self.lane.listed.len() as u64, ..Counts::default() };
         memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
         memory.store(self.lane.at + lane::CONTINUATION, self.lane.continuation.0, Relaxed);
         if mutated(Mutation::TokenBeforePrepared) {
@@ -173,8 +174,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
 
     /// Step 2: locks all listed nodes, in order.
     fn lock(&mut self, locked: &mut usize) -> Result<()> {
-        while *locked < self.lane.order.len() {
-            self.lock_one(self.lane.order[*locked] as usize)?;
+        while *locked < self.lane.listed.len() {
+            self.lock_one(*locked)?;
             *locked += 1;
             self.hit(Point::Locked)?;
         }
@@ -182,13 +183,13 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     #[inline]
-    fn lock_one(&mut self, number: usize) -> Result<()> {
+    fn lock_one(&mut self, rank: usize) -> Result<()> {
         let (segment, id) = (self.segment, self.lane.id);
         let incarnation = segment.incarnation();
         let success = if mutated(Mutation::RelaxedLock) { Acquire } else { AcqRel };
         let mut round = 0;
         loop {
-            let Entry { node, counter, mode } = self.lane.buffers.entries[number];
+            let Entry { node, counter, mode, .. } = self.lane.listed[rank];
             let word = segment.memory.load(node, Acquire);
             let version = Version(word);
             if version.is_locked(incarnation) && !self.lane.steals(segment, version) {
@@ -207,7 +208,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             }
             let lock = version.locked_by(id, incarnation).0;
             if segment.memory.cas(node, word, lock, success, Acquire).is_ok() {
-                self.lane.buffers.entries[number].counter = version.counter();
+                self.lane.listed[rank].counter = version.counter();
                 return Ok(());
             }
         }
@@ -298,58 +299,32 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Puts the words into the order of their nodes (R2).
     fn group_writes(&mut self) {
         let lane = &mut *self.lane;
-        if lane.order.len() == 1 || lane.buffers.writes.len() < 2 {
+        if lane.listed.len() == 1 {
             return;
         }
         lane.rank.clear();
         lane.rank.resize(lane.buffers.entries.len(), u32::MAX);
-        for (rank, &number) in lane.order.iter().enumerate() {
-            lane.rank[number as usize] = rank as u32;
+        for (rank, entry) in lane.listed.iter().enumerate() {
+            lane.rank[entry.number as usize] = rank as u32;
         }
-        let rank = &lane.rank;
-        lane.buffers.writes.sort_by_key(|write| rank[write.entry as usize]);
+        let rank = |write: &Write| lane.rank[write.entry as usize];
+        if !lane.buffers.writes.is_sorted_by_key(rank) {
+            lane.buffers.writes.sort_by_key(rank);
+        }
     }
 
     /// Step 4: targets, words and sum; fence; COMMITTED.
     fn complete_record(&mut self, prepared: State) -> Result<()> {
-        let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
-        let flushes = memory.needs_flush();
-        let counts = self.counts();
-        let mut sum = Sum::new(prepared, self.lane.id, counts);
-        let mut words_end = 0;
-        for rank in 0..self.lane.order.len() {
-            let entry = self.entry(rank);
-            let number = self.lane.order[rank];
-            while buffers.writes.get(words_end).is_some_and(|write| write.entry == number) {
-                words_end += 1;
-            }
-            let (first, second) =
-                (entry.node | flags(entry.mode), target(entry) << 24 | words_end as u64);
-            memory.store(self.place(2 * rank as u64 + 1), second, Relaxed);
-            sum.pair(flushes, first, second);
-        }
-        let mut index = 2 * counts.nodes;
-        for write in &buffers.writes {
-            memory.store(self.place(index), write.at, Relaxed);
-            memory.store(self.place(index + 1), write.value, Relaxed);
-            sum.pair(flushes, write.at, write.value);
-            index += 2;
-        }
-        let fenced = flushes && buffers.arena.len() > SUMMED_BYTES_MAX;
-        for fill in &buffers.fills {
-            let skip = fenced || fill.nodes;
-            let len = fill.len as u64 | if skip { FENCED } else { 0 };
-            memory.store(self.place(index), fill.at, Relaxed);
-            memory.store(self.place(index + 1), len, Relaxed);
-            sum.pair(flushes, fill.at, len);
-            if flushes && !skip {
-                sum.0 = sum_bytes(sum.0, &buffers.arena[fill.from..fill.from + fill.len]);
-            }
-            index += 2;
-        }
+        let (memory, counts) = (&self.segment.memory, self.counts());
+        let fenced = memory.needs_flush() && self.lane.buffers.arena.len() > SUMMED_BYTES_MAX;
+        self.draw_record(fenced);
+        let Lane { image, continuation, .. } = &*self.lane;
+        let inline = image.len().min(self.segment.geometry.inline_words() as usize * 8);
+        memory.copy_in(self.lane.at + lane::ENTRIES, &image[..inline]);
+        memory.copy_in(continuation.0, &image[inline..]);
         memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
-        if flushes {
-            self.persist_record(counts, sum.0);
+        if memory.needs_flush() {
+            self.persist_record(prepared, counts, fenced);
         }
         self.hit(Point::Fenced)?;
         let committed = prepared.in_phase(Phase::Committed);
@@ -357,23 +332,52 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         self.hit(Point::Committed)
     }
 
-    /// Fence 1: unpublished space and record. Space too large to be summed is fenced first.
-    fn persist_record(&self, counts: Counts, sum: u64) {
-        let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
-        let mut fenced = false;
-        for fill in &buffers.fills {
-            memory.flush(fill.at, fill.len as u64);
-            fenced |= fill.nodes || buffers.arena.len() > SUMMED_BYTES_MAX;
+    /// The entries as they will stand in the record.
+    fn draw_record(&mut self, fenced: bool) {
+        let Lane { image, listed, buffers, .. } = &mut *self.lane;
+        image.clear();
+        let mut pair = |first: u64, second: u64| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&first.to_le_bytes());
+            bytes[8..].copy_from_slice(&second.to_le_bytes());
+            image.extend_from_slice(&bytes);
+        };
+        let mut words_end = 0;
+        for entry in listed {
+            while buffers.writes.get(words_end).is_some_and(|write| write.entry == entry.number) {
+                words_end += 1;
+            }
+            pair(entry.node | flags(entry.mode), target(*entry) << 24 | words_end as u64);
         }
-        if fenced {
+        for write in &buffers.writes {
+            pair(write.at, write.value);
+        }
+        for fill in &buffers.fills {
+            pair(fill.at, fill.len as u64 | if fenced || fill.nodes { FENCED } else { 0 });
+        }
+    }
+
+    /// Fence 1: unpublished space and record. Space too large to be summed is fenced first.
+    fn persist_record(&self, prepared: State, counts: Counts, fenced: bool) {
+        let (memory, lane) = (&self.segment.memory, &*self.lane);
+        let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &lane.image);
+        let mut wait = fenced;
+        for fill in &lane.buffers.fills {
+            memory.flush(fill.at, fill.len as u64);
+            if fill.nodes || fenced {
+                wait = true;
+            } else {
+                sum = sum_bytes(sum, &lane.buffers.arena[fill.from..fill.from + fill.len]);
+            }
+        }
+        if wait {
             memory.drain();
         }
-        memory.store(self.lane.at + lane::SUM, sum, Relaxed);
-        let words = counts.entry_words();
-        let inline = words.min(self.segment.geometry.inline_words());
-        memory.flush(self.lane.at, lane::ENTRIES + inline * 8);
-        if words > inline {
-            memory.flush(self.lane.continuation.0, (words - inline) * 8);
+        memory.store(lane.at + lane::SUM, sum, Relaxed);
+        let inline = lane.image.len().min(self.segment.geometry.inline_words() as usize * 8);
+        memory.flush(lane.at, lane::ENTRIES + inline as u64);
+        if lane.image.len() > inline {
+            memory.flush(lane.continuation.0, (lane.image.len() - inline) as u64);
         }
         memory.drain();
     }
@@ -406,8 +410,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 }
             }
             // R3 of the power study: the version lines too, while still locked.
-            for rank in 0..self.lane.order.len() {
-                memory.flush(self.entry(rank).node, LINE);
+            for entry in &self.lane.listed {
+                memory.flush(entry.node, LINE);
             }
             memory.drain();
         }
@@ -431,18 +435,13 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             _ => 1,
         };
         let reversed = mutated(Mutation::FillUnlockedParentFirst);
-        let last =
-            self.lane.order.iter().any(|&i| class(self.lane.buffers.entries[i as usize].mode) != 1);
-        let passes = if last { 0..3 } else { 1..2 };
-        for pass in passes {
+        let ordered = self.lane.listed.iter().any(|entry| class(entry.mode) != 1);
+        for pass in if ordered { 0..3 } else { 1..2 } {
             let pass = if reversed { 2 - pass } else { pass };
-            for rank in 0..self.lane.order.len() {
-                let entry = self.entry(rank);
-                if class(entry.mode) == pass {
-                    let word = Version::unlocked(target(entry)).0;
-                    self.segment.memory.store(entry.node, word, Release);
-                    self.hit(Point::Unlocked)?;
-                }
+            for entry in self.lane.listed.iter().filter(|entry| class(entry.mode) == pass) {
+                let word = Version::unlocked(target(*entry)).0;
+                self.segment.memory.store(entry.node, word, Release);
+                self.hit(Point::Unlocked)?;
             }
         }
         Ok(())
@@ -455,8 +454,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if mutated(Mutation::AbortIdleBeforeUnlock) {
             memory.store(self.lane.at + lane::STATE, idle, Release);
         }
-        for rank in 0..locked {
-            let entry = self.entry(rank);
+        for entry in &self.lane.listed[..locked] {
             memory.store(entry.node, Version::unlocked(entry.counter).0, Release);
             self.hit(Point::AbortUnlocked)?;
         }
@@ -519,19 +517,4 @@ fn flags(mode: u8) -> u64 {
         flags |= flag::LAST;
     }
     flags
-}
-
-/// The sum of a record while it is written; nothing where the medium needs none.
-struct Sum(u64);
-
-impl Sum {
-    fn new(state: State, lane: u16, counts: Counts) -> Sum {
-        Sum(crate::recover::sum_begin(state, lane, counts))
-    }
-    #[inline]
-    fn pair(&mut self, wanted: bool, first: u64, second: u64) {
-        if wanted {
-            self.0 = crate::record::sum_words(self.0, &[first, second]);
-        }
-    }
 }

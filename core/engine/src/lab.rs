@@ -79,6 +79,10 @@ numbered! {
         GrownTold = 25,
         /// Power recovery: the incarnation is bumped.
         Bumped = 26,
+        /// Reader: a locked word was seen, the owner's state not yet.
+        LookedAtWord = 27,
+        /// Reader: between the last two looks, at record and word.
+        Rechecking = 28,
     }
 }
 
@@ -123,7 +127,7 @@ numbered! {
         ReadsNotLocked = 17,
         /// Navigation reads are validated before the locks are taken.
         ValidateBeforeLocking = 18,
-        /// Readers do not look at the record again, and look at the word first.
+        /// Readers do not look at the record again.
         NoRecordRecheck = 19,
         /// Readers do not look at the version word again.
         NoWordRecheck = 20,
@@ -155,12 +159,17 @@ numbered! {
         RelaxedLock = 33,
         /// No sequentially consistent fence between locks and validation or token.
         NoFullFence = 34,
-        /// seq restarts with every claim, and readers look at the word before the record.
+        /// seq restarts with every claim, and readers look at the record last (either alone is
+        /// redundant).
         SeqRestarts = 35,
         /// Records of prepared dead lanes with a good sum are rolled back.
         GoodSumRolledBack = 36,
         /// An unfilled fresh block is published: no release fence before filling.
         NoFenceBeforeFill = 37,
+        /// Readers compare no seq, and look at the record last (either alone is redundant).
+        SeqNotCompared = 38,
+        /// Readers have no acquire fence before they look again.
+        NoFenceBeforeRecheck = 39,
     }
 }
 

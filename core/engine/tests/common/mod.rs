@@ -7,7 +7,7 @@ pub use std::sync::Arc;
 pub use vasmem_engine::access::Peek;
 pub use vasmem_engine::lab::{Action, Mutation, Point};
 pub use vasmem_engine::record::{Phase, Record};
-pub use vasmem_engine::simulated::{Attached, Bounded, Calm, Machine, Port, Process};
+pub use vasmem_engine::simulated::{Attached, Bounded, Calm, Eager, Machine, Port, Process};
 pub use vasmem_engine::version::Version;
 pub use vasmem_engine::{Access, Error, Kind, Offset, Reached, Result, Transaction, View};
 pub use vasmem_memory::{Medium, Memory, Ordering};

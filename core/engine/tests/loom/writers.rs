@@ -76,7 +76,7 @@ fn an_abort_and_a_second_attempt_meet_a_reader() {
 /// Model 4: each navigates through the node that the other writes (write skew).
 #[test]
 fn two_writers_with_crossing_navigation() {
-    model(Some(3), || {
+    model(None, || {
         let world = World::new();
         let (one, two) = (world.writer(1), world.writer(2));
         let [a, b, ..] = world.nodes;
