@@ -377,10 +377,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// still being gathered.
     fn apart<T>(&mut self, mut body: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         let saved = std::mem::take(&mut self.lane.buffers);
-        let order = std::mem::take(&mut self.lane.order);
+        let listed = std::mem::take(&mut self.lane.listed);
         let result = body(self).and_then(|value| self.commit().map(|()| value));
         self.lane.buffers = saved;
-        self.lane.order = order;
+        self.lane.listed = listed;
         result
     }
 

@@ -9,7 +9,7 @@ use crate::lab::{Mutation, Point, mutated};
 use crate::layout::{LINE, header, lane};
 use crate::record::{Phase, Record, State};
 use crate::segment::Segment;
-use crate::transaction::Buffers;
+use crate::transaction::{Buffers, Entry};
 use crate::version::Version;
 use std::cell::Cell;
 use std::sync::atomic::{
@@ -27,9 +27,11 @@ pub struct Lane {
     pub(crate) seq: u32,
     generation: u32,
     pub(crate) buffers: Buffers,
-    /// Entries to be listed, in list order; and the reverse.
-    pub(crate) order: Vec<u32>,
+    /// Entries to be listed, in list order; and where in it each entry stands.
+    pub(crate) listed: Vec<Entry>,
     pub(crate) rank: Vec<u32>,
+    /// Entries of the record while they are drawn.
+    pub(crate) image: Vec<u8>,
     /// Heap block for records that are too large: offset and bytes.
     pub(crate) continuation: (Offset, u64),
     pub(crate) blocked_by_token: bool,
@@ -222,8 +224,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             seq: if mutated(Mutation::SeqRestarts) { 0 } else { state.seq() },
             generation: host.generation(),
             buffers: Buffers::default(),
-            order: Vec::new(),
+            listed: Vec::new(),
             rank: Vec::new(),
+            image: Vec::new(),
             continuation: self.kept(id)?,
             blocked_by_token: false,
             token_looked: false,

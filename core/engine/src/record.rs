@@ -165,6 +165,11 @@ impl<'a, M: Memory> Record<'a, M> {
         (first, self.memory.load(self.place(index + 1), Relaxed))
     }
 
+    /// All words of its entries, in order.
+    pub fn entry_words(&self) -> impl Iterator<Item = u64> {
+        (0..self.counts.entry_words()).map(|index| self.memory.load(self.place(index), Relaxed))
+    }
+
     /// Listed node number `index`.
     pub fn node(&self, index: u64) -> Listed {
         let (word, target) = self.pair(2 * index);

@@ -139,20 +139,13 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// Whether the sum fits the record and its unpublished bytes.
     pub(crate) fn has_good_sum(&self, record: &Record<'_, M>, lane: u16, state: State) -> bool {
-        let mut sum = sum_begin(state, lane, record.counts);
-        for index in 0..record.counts.nodes {
-            let listed = record.node(index);
-            let first = listed.node | listed.flags;
-            sum = sum_words(sum, &[first, listed.target << 24 | listed.words_end]);
+        let mut bytes = Vec::with_capacity(record.counts.entry_words() as usize * 8);
+        for word in record.entry_words() {
+            bytes.extend_from_slice(&word.to_le_bytes());
         }
-        for index in 0..record.counts.words {
-            let (at, value) = record.word(index);
-            sum = sum_words(sum, &[at, value]);
-        }
-        let mut bytes = Vec::new();
+        let mut sum = sum_bytes(sum_begin(state, lane, record.counts), &bytes);
         for index in 0..record.counts.fills {
             let (at, len) = record.fill(index);
-            sum = sum_words(sum, &[at, len]);
             if self.data(at, len & !FENCED).is_err() {
                 return false;
             }

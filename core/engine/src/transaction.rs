@@ -39,8 +39,10 @@ pub(crate) mod mode {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub node: Offset,
-    /// As seen; from the lock on, as locked.
+    /// As seen; in the list to be locked, as locked.
     pub counter: u64,
+    /// Its place in `entries`.
+    pub number: u32,
     pub mode: u8,
 }
 
@@ -86,8 +88,6 @@ pub(crate) struct Buffers {
     pub entries: Vec<Entry>,
     index: HashMap<Offset, u32, BuildOffsetHasher>,
     pub writes: Vec<Write>,
-    /// Bits by place of the words in `writes`: a clear bit means that a word is not there.
-    written: [u64; 4],
     write_index: HashMap<Offset, u32, BuildOffsetHasher>,
     pub commutes: Vec<Commute>,
     pub fills: Vec<Fill>,
@@ -104,7 +104,6 @@ impl Buffers {
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.writes.clear();
-        self.written = [0; 4];
         self.commutes.clear();
         self.fills.clear();
         self.arena.clear();
@@ -117,6 +116,7 @@ impl Buffers {
         }
     }
 
+    #[inline(always)]
     fn find_entry(&self, node: Offset) -> Option<u32> {
         if self.entries.len() <= LINEAR_MAX {
             return self.entries.iter().position(|entry| entry.node == node).map(|i| i as u32);
@@ -124,13 +124,13 @@ impl Buffers {
         self.index.get(&node).copied()
     }
 
-    fn add_entry(&mut self, entry: Entry) -> u32 {
+    fn add_entry(&mut self, node: Offset, mode: u8) -> u32 {
         let number = self.entries.len() as u32;
-        self.entries.push(entry);
+        self.entries.push(Entry { node, counter: 0, number, mode });
         if self.entries.len() == LINEAR_MAX + 1 {
             self.index.extend(self.entries.iter().enumerate().map(|(i, e)| (e.node, i as u32)));
         } else if self.entries.len() > LINEAR_MAX {
-            self.index.insert(entry.node, number);
+            self.index.insert(node, number);
         }
         number
     }
@@ -142,15 +142,12 @@ impl Buffers {
                 self.entries[number as usize].mode |= mode;
                 number
             }
-            None => self.add_entry(Entry { node, counter: 0, mode }),
+            None => self.add_entry(node, mode),
         }
     }
 
+    #[inline]
     pub(crate) fn find_write(&self, at: Offset) -> Option<usize> {
-        let bit = at / 8 % 256;
-        if self.written[bit as usize / 64] & 1 << (bit % 64) == 0 {
-            return None;
-        }
         if self.writes.len() <= LINEAR_MAX {
             return self.writes.iter().position(|write| write.at == at);
         }
@@ -162,8 +159,6 @@ impl Buffers {
             self.writes[i].value = write.value;
             return;
         }
-        let bit = write.at / 8 % 256;
-        self.written[bit as usize / 64] |= 1 << (bit % 64);
         self.writes.push(write);
         if self.writes.len() == LINEAR_MAX + 1 {
             let all = self.writes.iter().enumerate().map(|(i, w)| (w.at, i as u32));
@@ -181,16 +176,11 @@ impl Buffers {
                 self.put_write(Write { entry, at: at + i as u64 * 8, value });
             }
         } else {
-            let place = |i: usize| at + i as u64 * 8;
             self.writes.extend(words.iter().enumerate().map(|(i, word)| Write {
                 entry,
-                at: place(i),
+                at: at + i as u64 * 8,
                 value: u64::from_le_bytes(*word),
             }));
-            for i in 0..words.len() {
-                let bit = place(i) / 8 % 256;
-                self.written[bit as usize / 64] |= 1 << (bit % 64);
-            }
         }
         if !words.is_empty() {
             self.entries[entry as usize].mode |= mode::WRITE;
@@ -224,6 +214,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         Transaction { segment, lane, patience }
     }
 
+    #[inline(always)]
     fn peek(&self) -> Peek<'a, M, H> {
         Peek::new(self.segment)
     }
@@ -262,8 +253,9 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     /// Number, marked `FRESH`, of the fill that holds node `at`.
+
     fn fresh(&self, at: Offset) -> Option<u32> {
         let buffers = &self.lane.buffers;
         if buffers.fills.is_empty() {
@@ -407,14 +399,17 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
 }
 
 impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
+    #[inline]
     fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
         self.see(parent, node, kind, 0)
     }
 
+    #[inline]
     fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
         self.see(parent, node, kind, mode::READ)
     }
 
+    #[inline]
     fn word(&self, view: &View, at: Offset) -> u64 {
         let buffers = &self.lane.buffers;
         if let Some(i) = buffers.find_write(at) {
@@ -442,6 +437,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         word
     }
 
+    #[inline]
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
         let buffers = &self.lane.buffers;
         if !buffers.fills.is_empty() {
@@ -472,6 +468,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         }
     }
 
+    #[inline]
     fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()> {
         if view.entry & FRESH != 0 {
             return self.segment.data(at, bytes);
@@ -479,6 +476,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         self.peek().data(view, at, bytes)
     }
 
+    #[inline]
     fn check(&self, view: &View) -> Result<()> {
         if view.entry & FRESH != 0 { Ok(()) } else { self.peek().check(view) }
     }

@@ -25,7 +25,7 @@ pub struct HashMap {
 thread_local! {
     /// Buffers of the running operation; taken out while in use, since decoding may call Python,
     /// which may come back here.
-    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers::new()) };
+    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
 #[derive(Default)]
@@ -35,29 +35,18 @@ struct Buffers {
     record: Vec<u8>,
 }
 
-impl Buffers {
-    const fn new() -> Buffers {
-        Buffers { key: Vec::new(), value: Vec::new(), record: Vec::new() }
-    }
-
-    fn give_back(self) {
-        BUFFERS.set(self);
-    }
-}
-
-/// Buffers kept between operations are cut down to this, in bytes.
+/// Buffers that have grown above this many bytes are not kept.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl HashMap {
     /// Runs `body` with buffers of this thread.
     #[inline]
     fn with_buffers<T>(body: impl FnOnce(&mut Buffers) -> PyResult<T>) -> PyResult<T> {
-        let mut buffers = BUFFERS.take();
+        let mut buffers = BUFFERS.take().unwrap_or_default();
         let result = body(&mut buffers);
-        if buffers.record.len() > KEPT_BYTES_MAX || buffers.value.capacity() > KEPT_BYTES_MAX {
-            buffers = Buffers::new();
+        if buffers.record.len() + buffers.value.len() + buffers.key.len() <= KEPT_BYTES_MAX {
+            BUFFERS.set(Some(buffers));
         }
-        buffers.give_back();
         result
     }
 
