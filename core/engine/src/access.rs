@@ -103,6 +103,9 @@ pub trait Access {
 
     /// Seed of the key hash.
     fn seed(&self) -> u64;
+
+    /// The end of what is backed, as far as this process knows.
+    fn limit(&self) -> Offset;
 }
 
 /// A reader without lane, lock or registration.
@@ -308,5 +311,9 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
 
     fn seed(&self) -> u64 {
         self.segment.geometry.seed
+    }
+
+    fn limit(&self) -> Offset {
+        self.segment.backed()
     }
 }

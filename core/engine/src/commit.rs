@@ -6,14 +6,15 @@
 //! all are gone before IDLE. **C4** nothing is visible before it is durable.
 
 use crate::access::{Peek, TRIES};
+use crate::buffers::{Buffers, Commute, Entry, Write, mode};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
 use crate::lanes::Lane;
-use crate::layout::{LINE, header, lane};
+use crate::layout::{LINE, Meta, descriptor, header, lane};
 use crate::record::{Counts, FENCED, Phase, State, flag, sum_bytes};
 use crate::recover::sum_begin;
-use crate::transaction::{Change, Commute, Entry, Transaction, Write, mode};
+use crate::transaction::Transaction;
 use crate::version::{COUNTER_MAX, Version};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use vasmem_memory::{Memory, Offset};
@@ -111,7 +112,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         Counts {
             nodes: self.lane.listed.len() as u64,
             words: buffers.writes.len() as u64,
-            fills: buffers.fills.len() as u64,
+            fills: buffers.fills().count() as u64,
         }
     }
 
@@ -239,7 +240,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if mutated(Mutation::SkipValidation) {
             return Ok(());
         }
-        for entry in &self.lane.buffers.entries {
+        for entry in self.lane.buffers.entries.iter() {
             if entry.mode & listed != 0 {
                 continue;
             }
@@ -257,22 +258,29 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Step 4: bits and counts become absolute words, under their locks.
     fn make_absolute(&mut self) -> Result<()> {
         let memory = &self.segment.memory;
-        for i in 0..self.lane.buffers.commutes.len() {
-            let Commute { entry, at, change } = self.lane.buffers.commutes[i];
-            let buffers = &mut self.lane.buffers;
-            let now = match buffers.find_write(at) {
-                Some(write) => buffers.writes[write].value,
-                None => memory.load(at, Relaxed),
-            };
-            let value = match change {
-                Change::Add(by) => now.wrapping_add(by),
-                Change::Set(bits) if now & bits == 0 => now | bits,
-                Change::Clear(bits) if now & bits == bits => now & !bits,
+        let Buffers { commutes, writes, .. } = &mut self.lane.buffers;
+        for &Commute { entry, at, set, clear, add, run } in commutes.iter() {
+            let known = writes.find(at);
+            let now = known.map_or_else(|| memory.load(at, Relaxed), |i| writes[i].value);
+            if let Some(kind) = run {
+                let descriptor = at & !(LINE - 1);
+                let meta = Meta(memory.load(descriptor + descriptor::META, Relaxed));
+                if meta.kind() != kind {
+                    return Err(Error::Conflict);
+                }
+            }
+            if now & set != 0 {
                 // Another lane took the block between our choice and our lock.
-                Change::Set(_) => return Err(Error::Conflict),
-                Change::Clear(_) => return Err(Error::corrupted(Invariant::Bitmap, at)),
-            };
-            buffers.put_write(Write { entry, at, value });
+                return Err(Error::Conflict);
+            }
+            if now & clear != clear {
+                return Err(Error::corrupted(Invariant::Bitmap, at));
+            }
+            let value = ((now | set) & !clear).wrapping_add(add);
+            match known {
+                Some(i) => writes[i].value = value,
+                None => writes.push(Write { entry, at, value }),
+            }
         }
         Ok(())
     }
@@ -280,7 +288,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Step 4: content for space that nothing points to yet (T3).
     fn fill_space(&self) -> Result<()> {
         let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
-        for fill in &buffers.fills {
+        for fill in buffers.fills() {
             let bytes = &buffers.arena[fill.from..fill.from + fill.len];
             if !fill.nodes {
                 memory.copy_in(fill.at, bytes);
@@ -308,9 +316,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             lane.rank[entry.number as usize] = rank as u32;
         }
         let rank = |write: &Write| lane.rank[write.entry as usize];
-        if !lane.buffers.writes.is_sorted_by_key(rank) {
-            lane.buffers.writes.sort_by_key(rank);
-        }
+        lane.buffers.writes.sort_by_key(rank);
     }
 
     /// Step 4: targets, words and sum; fence; COMMITTED.
@@ -349,10 +355,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             }
             pair(entry.node | flags(entry.mode), target(*entry) << 24 | words_end as u64);
         }
-        for write in &buffers.writes {
+        for write in buffers.writes.iter() {
             pair(write.at, write.value);
         }
-        for fill in &buffers.fills {
+        for fill in buffers.fills() {
             pair(fill.at, fill.len as u64 | if fenced || fill.nodes { FENCED } else { 0 });
         }
     }
@@ -362,7 +368,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let (memory, lane) = (&self.segment.memory, &*self.lane);
         let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &lane.image);
         let mut wait = fenced;
-        for fill in &lane.buffers.fills {
+        for fill in lane.buffers.fills() {
             memory.flush(fill.at, fill.len as u64);
             if fill.nodes || fenced {
                 wait = true;
@@ -383,7 +389,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     fn apply_words(&self) -> Result<()> {
-        for write in &self.lane.buffers.writes {
+        for write in self.lane.buffers.writes.iter() {
             self.segment.memory.store(write.at, write.value, Relaxed);
             self.hit(Point::Applied)?;
         }
@@ -403,7 +409,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         if memory.needs_flush() {
             let mut line = Offset::MAX;
-            for write in &self.lane.buffers.writes {
+            for write in self.lane.buffers.writes.iter() {
                 if write.at & !(LINE - 1) != line {
                     line = write.at & !(LINE - 1);
                     memory.flush(line, LINE);
@@ -465,7 +471,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// A transaction that changes nothing: all it saw was true at one time (E5a).
     fn validate(&self) -> Result<()> {
         self.segment.memory.fence(Acquire);
-        for entry in &self.lane.buffers.entries {
+        for entry in self.lane.buffers.entries.iter() {
             if entry.mode & mode::SEEN == 0 {
                 continue;
             }

@@ -73,11 +73,12 @@ fn fixed_words(geometry: &Geometry) -> [u64; FIXED] {
 /// Words before the checksum.
 const FIXED: usize = header::CHECKSUM as usize / 8;
 
-/// Checks a header and tells the geometry. `file_bytes` is how far the memory really goes.
+/// Checks a header and tells the geometry. `file_bytes` is how far the memory really goes,
+/// `writing` whether the caller is going to write.
 ///
 /// # Errors
 /// `Format` for anything that is not a segment of this format, `Corrupted` for a broken one.
-pub fn open<M: Memory>(memory: &M, file_bytes: u64) -> Result<Geometry> {
+pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geometry> {
     if file_bytes < HEADER_BYTES {
         return Err(Error::Format("too short for a segment: not one, or truncated"));
     }
@@ -95,6 +96,9 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64) -> Result<Geometry> {
     let word = |at: Offset| words[at as usize / 8];
     if word(header::FORMAT) & 0xffff_ffff != FORMAT_MAJOR || word(header::INCOMPATIBLE) != 0 {
         return Err(Error::Format("made by another format of vasmem: attach with that version"));
+    }
+    if writing && word(header::READ_COMPATIBLE) != 0 {
+        return Err(Error::Format("made by a newer vasmem: this one can only attach it read-only"));
     }
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&word(header::UUID).to_le_bytes());

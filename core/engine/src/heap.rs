@@ -6,12 +6,13 @@
 //! nothing: whoever commits holds the descriptor's lock (**H2**).
 
 use crate::access::{Peek, TRIES};
+use crate::buffers::{Write, mode};
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, mutated};
 use crate::layout::{BITMAP_WORDS, GRANULE, Kind, LINE, Meta, Place, descriptor, lane};
 use crate::segment::Segment;
-use crate::transaction::{Buffers, Change, Fill, Transaction, Write, mode};
+use crate::transaction::Transaction;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use vasmem_memory::{Memory, Offset};
 
@@ -136,16 +137,18 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let at = run + descriptor::BITMAP + word * 8;
             let valid = if blocks - word * 64 >= 64 { !0 } else { (1 << (blocks % 64)) - 1 };
             let mut used = memory.load(at, Relaxed) | !valid;
-            for commute in self.lane.buffers.commutes.iter().filter(|commute| commute.at == at) {
-                match commute.change {
-                    Change::Set(bits) => used |= bits,
-                    Change::Clear(bits) if mutated(Mutation::ReuseInTransaction) => used &= !bits,
-                    _ => {}
+            if let Some(i) = self.lane.buffers.commutes.find(at) {
+                let commute = self.lane.buffers.commutes[i];
+                used |= commute.set;
+                if mutated(Mutation::ReuseInTransaction) {
+                    used &= !commute.clear;
                 }
             }
             if used != !0 {
                 let bit = used.trailing_ones();
-                self.commute(run, at, Change::Set(1 << bit), mode::COMMUTE | mode::LAST);
+                let buffers = &mut self.lane.buffers;
+                let commute = buffers.commute(run, at, mode::COMMUTE | mode::LAST);
+                (commute.set, commute.run) = (commute.set | 1 << bit, Some(kind));
                 let number = word * 64 + u64::from(bit);
                 return Ok(Some(self.granule_of(run)? + number * kind.block_bytes()));
             }
@@ -182,14 +185,16 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if self.lane.buffers.cancel_set(word, bit) {
             return Ok(());
         }
-        self.commute(place.descriptor, word, Change::Clear(bit), mode::COMMUTE | mode::LAST);
+        let buffers = &mut self.lane.buffers;
+        let commute = buffers.commute(place.descriptor, word, mode::COMMUTE | mode::LAST);
+        (commute.clear, commute.run) = (commute.clear | bit, Some(meta.kind()));
         Ok(())
     }
 
     /// What the descriptor says, with this transaction's own writes.
     fn meta(&self, place: Place) -> Meta {
         let at = place.descriptor + descriptor::META;
-        match self.lane.buffers.find_write(at) {
+        match self.lane.buffers.writes.find(at) {
             Some(i) => Meta(self.lane.buffers.writes[i].value),
             None => Meta(self.segment.memory.load(at, Acquire)),
         }
@@ -211,9 +216,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let place = self.segment.geometry.place(granule);
             let bits = (64 - u64::from(place.map_bit)).min(left);
             let mask = if bits == 64 { !0 } else { ((1 << bits) - 1) << place.map_bit };
-            let change = if set { Change::Set(mask) } else { Change::Clear(mask) };
-            if set || !self.lane.buffers.cancel_set(place.map_word, mask) {
-                self.commute(place.map, place.map_word, change, mode::COMMUTE | mode::LAST);
+            let buffers = &mut self.lane.buffers;
+            if set || !buffers.cancel_set(place.map_word, mask) {
+                let commute =
+                    buffers.commute(place.map, place.map_word, mode::COMMUTE | mode::LAST);
+                *(if set { &mut commute.set } else { &mut commute.clear }) |= mask;
             }
             granule += bits * GRANULE;
             left -= bits;
@@ -226,11 +233,17 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// # Errors
     /// As `alloc`.
     pub(crate) fn alloc_span(&mut self, granules: u64, owner: u16) -> Result<Offset> {
+        let mut reclaimed = false;
         let at = loop {
-            match self.segment.find_granules(granules, |place| self.is_taken(place)) {
-                Some(at) => break at,
-                None => self.segment.grow(granules * GRANULE, self.patience)?,
+            if let Some(at) = self.segment.find_granules(granules, |place| self.is_taken(place)) {
+                break at;
             }
+            if !reclaimed {
+                reclaimed = true;
+                self.reclaim_runs()?;
+                continue;
+            }
+            self.segment.grow(granules * GRANULE, self.patience)?;
         };
         self.change_map(at, granules, true)?;
         let place = self.segment.geometry.place(at);
@@ -241,13 +254,52 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         Ok(at)
     }
 
+    /// Gives empty runs of data back to the extent map, so that extents can use their granules.
+    fn reclaim_runs(&mut self) -> Result<()> {
+        let (mut at, backed) = (self.segment.geometry.heap_at, self.segment.backed());
+        while at < backed {
+            let region = self.segment.geometry.region_of(at);
+            let granules =
+                (region.data_at().max(at)..region.end().min(backed)).step_by(GRANULE as usize);
+            for granule in granules {
+                let place = self.segment.geometry.place(granule);
+                let meta =
+                    Meta(self.segment.memory.load(place.descriptor + descriptor::META, Relaxed));
+                let data = meta.kind() != Kind::FREE && meta.kind() < Kind::SPAN;
+                if !data || self.lane.buffers.entries.find(place.descriptor).is_some() {
+                    continue;
+                }
+                if self.segment.described(place).is_some_and(|found| found.blocks_used() == 0) {
+                    match self.reclaim_run(place) {
+                        Ok(()) | Err(Error::Conflict) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            at = region.end();
+        }
+        Ok(())
+    }
+
+    fn reclaim_run(&mut self, place: Place) -> Result<()> {
+        self.apart(|tx| {
+            let view = tx.see_line(place.descriptor, mode::READ | mode::LAST)?;
+            let Some(found) = tx.segment.described(place) else { return Err(Error::Conflict) };
+            let data = found.meta.kind() != Kind::FREE && found.meta.kind() < Kind::SPAN;
+            if !data || found.blocks_used() != 0 {
+                return Err(Error::Conflict);
+            }
+            tx.write(&view, place.descriptor + descriptor::META, 0);
+            tx.change_map(place.granule, 1, false)
+        })
+    }
+
     /// Whether this transaction itself has taken or freed the granule (T2).
     fn is_taken(&self, place: Place) -> bool {
         let commutes = &self.lane.buffers.commutes;
-        commutes.iter().any(|commute| {
-            let (Change::Set(bits) | Change::Clear(bits) | Change::Add(bits)) = commute.change;
-            commute.at == place.map_word && bits & 1 << place.map_bit != 0
-        })
+        commutes
+            .find(place.map_word)
+            .is_some_and(|i| (commutes[i].set | commutes[i].clear) & 1 << place.map_bit != 0)
     }
 
     /// Descriptor of a run of `kind` with a free block: one nearby, or a fresh granule, or any run
@@ -295,7 +347,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let meta = Meta(segment.memory.load(place.descriptor + descriptor::META, Relaxed));
             let same = meta.kind() == kind;
             let data = !kind.is_node() && meta.kind() < Kind::SPAN && meta.kind() != Kind::FREE;
-            if !same && !data || self.lane.buffers.touches(place.descriptor) {
+            if !same && !data || self.lane.buffers.entries.find(place.descriptor).is_some() {
                 continue;
             }
             let Some(described) = segment.described(place) else {
@@ -364,13 +416,13 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn fill_versions(&mut self, granule: Offset) {
         let floor = self.segment.memory.load(crate::layout::header::FLOOR, Acquire);
         let word = crate::version::Version::unlocked(floor).0.to_le_bytes();
-        let buffers = &mut self.lane.buffers;
-        let from = buffers.arena.len();
-        buffers.arena.resize(from + GRANULE as usize, 0);
-        for line in buffers.arena[from..].chunks_exact_mut(LINE as usize) {
-            line[..8].copy_from_slice(&word);
-        }
-        buffers.fills.push(Fill { at: granule, from, len: GRANULE as usize, nodes: false });
+        self.lane.buffers.put_fill(granule, false, |arena| {
+            let from = arena.len();
+            arena.resize(from + GRANULE as usize, 0);
+            for line in arena[from..].chunks_exact_mut(LINE as usize) {
+                line[..8].copy_from_slice(&word);
+            }
+        });
     }
 
     /// Runs and commits another transaction on this lane, whose record is idle while this one is
@@ -413,29 +465,5 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         };
         self.lane.continuation = (at, granules * GRANULE);
         Ok(())
-    }
-}
-
-impl Buffers {
-    /// Takes back a bit that this transaction was going to set.
-    fn cancel_set(&mut self, at: Offset, mask: u64) -> bool {
-        for commute in self.commutes.iter_mut().filter(|commute| commute.at == at) {
-            if let Change::Set(bits) = &mut commute.change {
-                if *bits & mask == mask {
-                    *bits &= !mask;
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Forgets the content of a block that is freed before it was ever there.
-    fn drop_fill(&mut self, at: Offset) {
-        self.fills.retain(|fill| fill.at != at);
-    }
-
-    fn touches(&self, descriptor: Offset) -> bool {
-        self.entries.iter().any(|entry| entry.node == descriptor)
     }
 }

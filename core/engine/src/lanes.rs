@@ -3,13 +3,13 @@
 //! **N1** a lane is claimed under its recovery lock, after its record was recovered; seq goes on
 //! (E6). **N2** lanes of this process are never probed (E7): a table tells which they are.
 
+use crate::buffers::{Buffers, Entry};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::{Host, Patience};
 use crate::lab::{Mutation, Point, mutated};
 use crate::layout::{LINE, header, lane};
 use crate::record::{Phase, Record, State};
 use crate::segment::Segment;
-use crate::transaction::{Buffers, Entry};
 use crate::version::Version;
 use std::cell::Cell;
 use std::sync::atomic::{

@@ -4,6 +4,7 @@
 //! structure keeps in its nodes. Start reading at [`commit`], with `docs/design.md` beside it.
 
 pub mod access;
+mod buffers;
 pub mod check;
 mod commit;
 pub mod directory;

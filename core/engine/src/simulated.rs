@@ -111,10 +111,14 @@ impl Machine {
         }
     }
 
+    /// What the system does for process `pid`.
+    pub fn process(&self, pid: u32) -> Process {
+        Process { locks: self.locks.clone(), pid }
+    }
+
     /// A new process that has the segment attached.
     pub fn attach(&self, pid: u32) -> Attached {
-        let host = Process { locks: self.locks.clone(), pid };
-        Segment::new(self.port(), Some(host), self.geometry)
+        Segment::new(self.port(), Some(self.process(pid)), self.geometry)
     }
 
     /// A new process that has it attached for reading.
@@ -338,8 +342,9 @@ impl Process {
 }
 
 impl Host for Process {
+    /// As with the system's locks: what this process holds is granted to it again (E7).
     fn take_life(&self, lane: u16) -> Result<bool> {
-        Ok(self.take(u32::from(lane)))
+        Ok(self.take(u32::from(lane)) || !self.lives_elsewhere(lane)?)
     }
     fn end_life(&self, lane: u16) {
         self.give_back(u32::from(lane));

@@ -81,7 +81,7 @@ impl Segment {
         let raise = |error| exception(&name, None, error, None);
         let access = if readonly { Access::ReadOnly } else { Access::ReadWrite };
         let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
-        let geometry = format::open(&probe, probe.file_size()?).map_err(raise)?;
+        let geometry = format::open(&probe, probe.file_size()?, !readonly).map_err(raise)?;
         drop(probe);
         let memory = map(fd.as_fd(), geometry.size_limit, access, flush)?;
         let mut host = None;

@@ -112,6 +112,9 @@ impl HashMap {
         if head.1[header::PAGE as usize / 8] == 0 {
             let entry_at = self.node + header::ONLY;
             let entry = Entry(head.1[header::ONLY as usize / 8]);
+            if entry.depth() != 0 {
+                return Err(access.broken(&head.0, Invariant::HashDirectory, entry_at));
+            }
             return Ok(Table { parent: head.0, entry_at, entry, index: 0, depth });
         }
         let mut at = wanted;

@@ -15,7 +15,7 @@ use layout::{Entry, Hash, SHARDS, SMALL, header};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{Kind, LINE};
-use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction};
+use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 pub use layout::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use scan::Cursor;
@@ -124,8 +124,15 @@ impl HashMap {
             count = count.wrapping_add(access.word(&view, line + 8));
             access.check(&view)?;
         }
-        // Shards are read one after the other: under load a sum may be one off below zero.
-        Ok(if count > i64::MAX as u64 { 0 } else { count })
+        // Shards are read one after the other: under load their sum may be a little below zero.
+        if count > i64::MAX as u64 {
+            return Ok(0);
+        }
+        let least = Kind(1).block_bytes();
+        if count > access.limit() / least {
+            return Err(access.broken(&head, Invariant::HashCount, self.node));
+        }
+        Ok(count)
     }
 
     /// Whether there is no key.

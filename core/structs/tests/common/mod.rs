@@ -33,7 +33,7 @@ impl Files {
     pub fn attach(&self) -> Attached {
         let probe =
             Mapped::map(self.segment.as_fd(), 8192, Access::ReadWrite, self.medium).unwrap();
-        let geometry = format::open(&probe, probe.file_size().unwrap()).unwrap();
+        let geometry = format::open(&probe, probe.file_size().unwrap(), true).unwrap();
         let memory =
             Mapped::map(self.segment.as_fd(), geometry.size_limit, Access::ReadWrite, self.medium)
                 .unwrap();
