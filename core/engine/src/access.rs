@@ -69,7 +69,7 @@ pub trait Access {
     /// Bytes of a block that only this node points to; the range was checked by `data`.
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]);
 
-    /// All words of the node's line at once; the first stands for the version word and is of no use.
+    /// All words of the node's line; the first stands for the version word and is of no use.
     #[inline(always)]
     fn line_words(&self, view: &View) -> [u64; 8] {
         let mut bytes = [0; 64];

@@ -1,7 +1,7 @@
 //! The root directory: names of structures.
 //!
-//! A chain of 4 KiB blocks of 64 lines. Each line has seven slots `tag 16 | offset 48`, but the last
-//! slot of a block's last line leads to the next block. A slot's record is `kind 8 | flags 8 |
+//! A chain of 4 KiB blocks of 64 lines. Each line has seven slots `tag 16 | offset 48`, but the
+//! last slot of a block's last line leads to the next block. A slot's record is `kind 8 | flags 8 |
 //! name length 16 | 0 32`, the structure's first node, the name. **D1** each name stands once.
 
 use crate::access::{Access, View};

@@ -88,7 +88,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
 fn block_number(kind: Kind, within: u64) -> Option<u64> {
     match kind.block_bytes() {
         0 => (kind == Kind::SPAN && within == 0).then_some(0),
-        bytes => (within % bytes == 0 && within / bytes < kind.blocks()).then(|| within / bytes),
+        bytes => {
+            (within.is_multiple_of(bytes) && within / bytes < kind.blocks()).then(|| within / bytes)
+        }
     }
 }
 
@@ -115,10 +117,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn alloc_block(&mut self, kind: Kind) -> Result<Offset> {
         loop {
             let run = self.lane.runs[usize::from(kind.0)];
-            if run != 0 {
-                if let Some(at) = self.take_from(run, kind)? {
-                    return Ok(at);
-                }
+            if run != 0
+                && let Some(at) = self.take_from(run, kind)?
+            {
+                return Ok(at);
             }
             let run = self.find_run(kind)?;
             self.lane.runs[usize::from(kind.0)] = run;
@@ -324,7 +326,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     /// Looks at up to `count` granules, from where the last search ended, for a run of `kind` with
-    /// free blocks that no other lane allocates from, or an empty run of data that may change class.
+    /// free blocks that no other lane allocates from, or an empty run of data that may change
+    /// class.
     fn look_for_run(&mut self, kind: Kind, count: u64) -> Result<Option<Offset>> {
         let segment = self.segment;
         let (from, backed) = (segment.geometry.heap_at, segment.backed());

@@ -191,7 +191,7 @@ mod switches {
 
     /// Switches of one handle; none in this build.
     #[derive(Debug, Default)]
-    pub struct Switches;
+    pub struct Switches {}
 
     impl Switches {
         /// Dies here if armed.
@@ -256,10 +256,10 @@ mod switches {
             if self.dead.load(Relaxed) != 0 {
                 return Err(Error::Died);
             }
-            if self.watched.load(Relaxed) {
-                if let Ok(Some(watcher)) = self.watcher.try_lock().as_deref_mut() {
-                    watcher(point);
-                }
+            if self.watched.load(Relaxed)
+                && let Ok(Some(watcher)) = self.watcher.try_lock().as_deref_mut()
+            {
+                watcher(point);
             }
             if self.point.load(Relaxed) != point as u8 {
                 return Ok(());

@@ -137,10 +137,10 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn lane(&self, patience: &mut dyn Patience) -> Result<CheckedOut<'_>> {
         let generation = self.host()?.generation();
         let last = LAST.get();
-        if let Some(guard) = self.lanes.try_slot(last) {
-            if guard.as_ref().is_some_and(|lane| lane.generation == generation) {
-                return Ok(CheckedOut(guard));
-            }
+        if let Some(guard) = self.lanes.try_slot(last)
+            && guard.as_ref().is_some_and(|lane| lane.generation == generation)
+        {
+            return Ok(CheckedOut(guard));
         }
         self.lane_slowly(generation, patience)
     }
@@ -274,10 +274,10 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Gives all pooled lanes back: the end of this attachment.
     pub fn release_all(&self) {
         for index in 0..SLOTS {
-            if let Some(mut guard) = self.lanes.try_slot(index) {
-                if let Some(lane) = guard.take() {
-                    self.release(&lane);
-                }
+            if let Some(mut guard) = self.lanes.try_slot(index)
+                && let Some(lane) = guard.take()
+            {
+                self.release(&lane);
             }
         }
     }

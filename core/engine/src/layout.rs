@@ -1,7 +1,8 @@
 //! Every place and bit field of a segment, and nothing else. `docs/design.md` draws them.
 //!
-//! Invariants: **L1** every node is one 64-byte line that begins with a version word; **L2** version
-//! words stand only in region tables and node extents; **L3** a node extent never changes its kind.
+//! Invariants: **L1** every node is one 64-byte line that begins with a version word; **L2**
+//! version words stand only in region tables and node extents; **L3** a node extent never changes
+//! its kind.
 
 use vasmem_memory::Offset;
 
@@ -379,7 +380,7 @@ mod tests {
     fn a_class_holds_what_it_is_chosen_for() {
         for bytes in 0..=8192 {
             let kind = Kind::for_bytes(bytes).unwrap();
-            assert!(kind.block_bytes() >= bytes && kind.block_bytes() % 16 == 0);
+            assert!(kind.block_bytes() >= bytes && kind.block_bytes().is_multiple_of(16));
             assert!(kind.0 == 1 || u64::from(CLASS_BYTES[kind.0 as usize - 2]) < bytes);
             assert!(kind.blocks() * kind.block_bytes() <= GRANULE);
         }

@@ -277,12 +277,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
             if state.phase() == Some(Phase::Idle) {
                 continue;
             }
-            if let Ok(record) = Record::open(&self.memory, &self.geometry, lane) {
-                if self.has_good_sum(&record, lane, state) {
-                    self.roll_forward(lane)?;
-                    let targets = (0..record.counts.nodes).map(|i| record.node(i).target);
-                    floor = targets.fold(floor, u64::max);
-                }
+            if let Ok(record) = Record::open(&self.memory, &self.geometry, lane)
+                && self.has_good_sum(&record, lane, state)
+            {
+                self.roll_forward(lane)?;
+                let targets = (0..record.counts.nodes).map(|i| record.node(i).target);
+                floor = targets.fold(floor, u64::max);
             }
             self.set_state(lane, state.in_phase(Phase::Idle));
             self.memory.flush(self.lane_at(lane), LINE);

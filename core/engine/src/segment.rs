@@ -89,10 +89,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// `Corrupted` with invariant `Offset` or `Kind`.
     #[inline(always)]
     pub fn node(&self, at: Offset, kind: Kind) -> Result<()> {
-        if let Some(known) = self.kinds.get((at / GRANULE) as usize) {
-            if known.load(Relaxed) == kind.0 && at.is_multiple_of(LINE) {
-                return Ok(());
-            }
+        if let Some(known) = self.kinds.get((at / GRANULE) as usize)
+            && known.load(Relaxed) == kind.0
+            && at.is_multiple_of(LINE)
+        {
+            return Ok(());
         }
         self.learn_kind(at, kind)
     }

@@ -83,12 +83,12 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Writes a word of the node, or of a block that only this node points to.
     pub fn write(&mut self, view: &View, at: Offset, value: u64) {
         let buffers = &mut self.lane.buffers;
-        if buffers.has_fills() {
-            if let Some(fill) = buffers.find_fill(at) {
-                let from = fill.from + (at - fill.at) as usize;
-                buffers.arena[from..from + 8].copy_from_slice(&value.to_le_bytes());
-                return;
-            }
+        if buffers.has_fills()
+            && let Some(fill) = buffers.find_fill(at)
+        {
+            let from = fill.from + (at - fill.at) as usize;
+            buffers.arena[from..from + 8].copy_from_slice(&value.to_le_bytes());
+            return;
         }
         debug_assert!(view.entry & FRESH == 0, "a fresh node is written through its fill");
         buffers.entries[view.entry as usize].mode |= mode::WRITE;
@@ -206,21 +206,21 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         if let Some(i) = buffers.writes.find(at) {
             return buffers.writes[i].value;
         }
-        if buffers.has_fills() {
-            if let Some(fill) = buffers.find_fill(at) {
-                let from = fill.from + (at - fill.at) as usize;
-                let bytes = buffers.arena[from..].first_chunk::<8>();
-                return bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            }
+        if buffers.has_fills()
+            && let Some(fill) = buffers.find_fill(at)
+        {
+            let from = fill.from + (at - fill.at) as usize;
+            let bytes = buffers.arena[from..].first_chunk::<8>();
+            return bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         }
         let mut word = self.peek().view_word(view, at);
         self.check_overlay(view);
-        if view.entry & FRESH == 0 && buffers.entries[view.entry as usize].mode & mode::COMMUTE != 0
+        if view.entry & FRESH == 0
+            && buffers.entries[view.entry as usize].mode & mode::COMMUTE != 0
+            && let Some(i) = buffers.commutes.find(at)
         {
-            if let Some(i) = buffers.commutes.find(at) {
-                let Commute { set, clear, add, .. } = buffers.commutes[i];
-                word = ((word | set) & !clear).wrapping_add(add);
-            }
+            let Commute { set, clear, add, .. } = buffers.commutes[i];
+            word = ((word | set) & !clear).wrapping_add(add);
         }
         word
     }
@@ -228,13 +228,13 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
     #[inline]
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
         let buffers = &self.lane.buffers;
-        if buffers.has_fills() {
-            if let Some(fill) = buffers.find_fill(at) {
-                let from = fill.from + (at - fill.at) as usize;
-                let len = into.len().min(fill.from + fill.len - from);
-                into[..len].copy_from_slice(&buffers.arena[from..from + len]);
-                return;
-            }
+        if buffers.has_fills()
+            && let Some(fill) = buffers.find_fill(at)
+        {
+            let from = fill.from + (at - fill.at) as usize;
+            let len = into.len().min(fill.from + fill.len - from);
+            into[..len].copy_from_slice(&buffers.arena[from..from + len]);
+            return;
         }
         self.peek().bytes(view, at, into);
         self.check_overlay(view);

@@ -257,11 +257,11 @@ impl Attached {
     }
 
     fn abandon(&self) {
-        if let Ok(mut open) = self.open.try_lock() {
-            if let Some(Open { lane, .. }) = open.take() {
-                self.transaction.store(0, Relaxed);
-                self.end(lane);
-            }
+        if let Ok(mut open) = self.open.try_lock()
+            && let Some(Open { lane, .. }) = open.take()
+        {
+            self.transaction.store(0, Relaxed);
+            self.end(lane);
         }
     }
 

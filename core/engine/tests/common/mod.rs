@@ -110,10 +110,11 @@ pub fn get(segment: &Attached, node: Offset) -> Result<u64> {
 pub fn at(segment: &Attached, point: Point, nth: u32, what: impl FnOnce() + Send + 'static) {
     let (mut left, mut what) = (nth, Some(what));
     segment.switches.watch(move |reached| {
-        if reached == point && left == 0 {
-            if let Some(what) = what.take() {
-                what();
-            }
+        if reached == point
+            && left == 0
+            && let Some(what) = what.take()
+        {
+            what();
         }
         left = left.saturating_sub(u32::from(reached == point));
     });

@@ -1,9 +1,9 @@
 //! Where the parts of a hash map stand. `docs/design.md` draws them.
 //!
-//! **M1** an entry of depth `d` at index `i` covers the keys whose hash index has `i` as its low `d`
-//! bits; an empty entry inherits from the index without its top bit. **M2** a record stands in its
-//! home bucket, the one behind it, or, if its home says so, in its stash window. **M3** each key
-//! stands once.
+//! **M1** an entry of depth `d` at index `i` covers the keys whose hash index has `i` as its low
+//! `d` bits; an empty entry inherits from the index without its top bit. **M2** a record stands in
+//! its home bucket, the one behind it, or, if its home says so, in its stash window. **M3** each
+//! key stands once.
 
 use vasmem_engine::Offset;
 use vasmem_engine::layout::{Kind, LINE};
@@ -102,7 +102,7 @@ impl Shape {
     /// Line of the home bucket.
     #[inline]
     pub fn home(&self, hash: Hash) -> u64 {
-        1 + ((hash.0 & 0xffff) * self.homes >> 16)
+        1 + (((hash.0 & 0xffff) * self.homes) >> 16)
     }
     /// Line of stash bucket number `step` of the key's window.
     pub fn stash(&self, hash: Hash, step: u64) -> u64 {

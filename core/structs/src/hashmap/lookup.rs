@@ -227,11 +227,11 @@ impl HashMap {
             access.check(&next.view)?;
             return Ok(Some(found));
         }
-        if home.is_overflowed() {
-            if let Some(found) = self.search_stash(access, &table, hash, key, record)? {
-                access.check(&found.view)?;
-                return Ok(Some(found));
-            }
+        if home.is_overflowed()
+            && let Some(found) = self.search_stash(access, &table, hash, key, record)?
+        {
+            access.check(&found.view)?;
+            return Ok(Some(found));
         }
         // A miss is true only if all buckets were so at one time; a key may move between them.
         access.check(&next.view)?;
