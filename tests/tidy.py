@@ -65,6 +65,7 @@ UNSAFE_FILES = {
     "core/memory/src/sigbus.rs",
     "core/memory/src/words.rs",
     "core/memory/tests/common/mod.rs",
+    "core/memory/tests/vanish.rs",
     "core/py/src/descriptor.rs",
 }
 

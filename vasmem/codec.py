@@ -35,7 +35,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from vasmem._core import WrongType
 

@@ -20,8 +20,8 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
     Each operation is atomic, visible to all at once, and survives a killed process. Iteration
     never raises because others write: it sees each key that was there all the time, and may or
     may not see those that came or went meanwhile; `len` is exact while nobody writes.
-    What MutableMapping builds from several operations (`pop`, `setdefault`, `update`, `clear`)
-    is not atomic as a whole; put it into `with segment.transaction():` to make it so.
+    What MutableMapping builds from several operations (`pop`, `popitem`, `setdefault`, `update`,
+    `clear`) is not atomic as a whole; put it into `with segment.transaction():` to make it so.
 
     Made by `Segment.hashmap`. Handles may be pickled, forked and used by several threads.
     """
