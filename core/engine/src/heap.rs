@@ -55,29 +55,44 @@ impl<M: Memory, H: Host> Segment<M, H> {
         None
     }
 
-    /// Kind and number of the block that starts at `at`.
+    /// Descriptor's word, place and number of the block that starts at `at`.
+    ///
+    /// An extent is committed together with the pointer to it, which may be read through the record
+    /// before either is applied: so the descriptor is read through it, too.
     ///
     /// # Errors
-    /// `Corrupted` if no block starts there.
-    pub fn block(&self, at: Offset) -> Result<(Kind, Place, u64)> {
+    /// `Corrupted` if no block starts there, `Conflict` to run again.
+    pub fn block(&self, at: Offset) -> Result<(Meta, Place, u64)> {
         self.data(at, 8)?;
         let place = self.geometry.place(at);
-        let meta = Meta(self.memory.load(place.descriptor + descriptor::META, Acquire));
+        let meta = self.meta(place).ok_or(Error::Conflict)?;
         let number = block_number(meta.kind(), at - place.granule);
         let number = number.ok_or_else(|| Error::corrupted(Invariant::Descriptor, at))?;
-        Ok((meta.kind(), place, number))
+        Ok((meta, place, number))
+    }
+
+    /// First word of a descriptor, read consistently; `None` while somebody is faster.
+    fn meta(&self, place: Place) -> Option<Meta> {
+        let mut peek = Peek::new(self);
+        for _ in 0..TRIES {
+            let view = peek.line(place.descriptor).ok()?;
+            let meta = Meta(peek.view_word(&view, place.descriptor + descriptor::META));
+            if peek.recheck(&view) {
+                return Some(meta);
+            }
+        }
+        None
     }
 
     /// Bytes that may be used at the block that starts at `at`.
     ///
     /// # Errors
-    /// `Corrupted` if no block starts there.
+    /// As `block`.
     pub fn block_bytes(&self, at: Offset) -> Result<u64> {
-        let (kind, place, _) = self.block(at)?;
-        if kind != Kind::SPAN {
-            return Ok(kind.block_bytes());
+        let (meta, ..) = self.block(at)?;
+        if meta.kind() != Kind::SPAN {
+            return Ok(meta.kind().block_bytes());
         }
-        let meta = Meta(self.memory.load(place.descriptor + descriptor::META, Acquire));
         let bytes = meta.granules().saturating_mul(GRANULE);
         self.data(at, bytes)?;
         Ok(bytes)
@@ -173,11 +188,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// # Errors
     /// `Corrupted` if no block starts there.
     pub fn free(&mut self, at: Offset) -> Result<()> {
-        self.segment.data(at, 8)?;
-        let place = self.segment.geometry.place(at);
-        let meta = self.meta(place);
-        let number = block_number(meta.kind(), at - place.granule);
-        let number = number.ok_or_else(|| Error::corrupted(Invariant::Descriptor, at))?;
+        let (meta, place, number) = match self.fresh_span(at) {
+            Some((meta, place)) => (meta, place, 0),
+            None => self.segment.block(at)?,
+        };
         self.lane.buffers.drop_fill(at);
         if meta.kind() == Kind::SPAN {
             return self.free_span(place, meta);
@@ -193,13 +207,12 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         Ok(())
     }
 
-    /// What the descriptor says, with this transaction's own writes.
-    fn meta(&self, place: Place) -> Meta {
-        let at = place.descriptor + descriptor::META;
-        match self.lane.buffers.writes.find(at) {
-            Some(i) => Meta(self.lane.buffers.writes[i].value),
-            None => Meta(self.segment.memory.load(at, Acquire)),
-        }
+    /// The extent that starts at `at`, if this transaction itself has made it.
+    fn fresh_span(&self, at: Offset) -> Option<(Meta, Place)> {
+        let place = self.segment.geometry.in_heap(at).then(|| self.segment.geometry.place(at))?;
+        let write = self.lane.buffers.writes.find(place.descriptor + descriptor::META)?;
+        let meta = Meta(self.lane.buffers.writes[write].value);
+        (meta.kind() == Kind::SPAN && at == place.granule).then_some((meta, place))
     }
 
     fn free_span(&mut self, place: Place, meta: Meta) -> Result<()> {

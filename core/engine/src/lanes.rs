@@ -267,8 +267,10 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         let tail = self.geometry.lane(u64::from(lane.id) + 1) - lane::TAIL;
         self.memory.store(tail + lane::PID, 0, Relaxed);
-        self.lanes.set_own(lane.id, false);
+        // In this order (E7): until its life has ended no thread of ours may claim it, or it would
+        // lose the life of its new owner.
         host.end_life(lane.id);
+        self.lanes.set_own(lane.id, false);
     }
 
     /// Gives all pooled lanes back: the end of this attachment.
