@@ -3,10 +3,12 @@
 //! A granule of block class `k` is a *run*: its descriptor has a bit a block. Bits change in the
 //! same record as the word that publishes the block (**H1**), so there is neither leak nor dangling
 //! block at any kill point. A run has an owner that prefers it, which spares contention and decides
-//! nothing: whoever commits holds the descriptor's lock (**H2**).
+//! nothing: whoever commits holds the descriptor's lock (**H2**). An empty run of data may become
+//! another kind, or be given back for a data extent; so a bit changes only while the run is still of
+//! the kind for which the block was chosen (**H3**).
 
 use crate::access::{Peek, TRIES};
-use crate::buffers::{Write, mode};
+use crate::buffers::{Buffers, Commute, Write, mode};
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, mutated};
@@ -281,7 +283,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 let meta =
                     Meta(self.segment.memory.load(place.descriptor + descriptor::META, Relaxed));
                 let data = meta.kind() != Kind::FREE && meta.kind() < Kind::SPAN;
-                if !data || self.lane.buffers.entries.find(place.descriptor).is_some() {
+                if !data || self.touches(place) {
                     continue;
                 }
                 if self.segment.described(place).is_some_and(|found| found.blocks_used() == 0) {
@@ -311,10 +313,22 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
 
     /// Whether this transaction itself has taken or freed the granule (T2).
     fn is_taken(&self, place: Place) -> bool {
-        let commutes = &self.lane.buffers.commutes;
-        commutes
-            .find(place.map_word)
-            .is_some_and(|i| (commutes[i].set | commutes[i].clear) & 1 << place.map_bit != 0)
+        self.gathered().any(|buffers| {
+            buffers.commutes.find(place.map_word).is_some_and(|i| {
+                let Commute { set, clear, .. } = buffers.commutes[i];
+                (set | clear) & 1 << place.map_bit != 0
+            })
+        })
+    }
+
+    /// Whether this transaction itself is going to change the granule's descriptor.
+    fn touches(&self, place: Place) -> bool {
+        self.gathered().any(|buffers| buffers.entries.find(place.descriptor).is_some())
+    }
+
+    /// What this transaction has gathered, and those that wait for it on the same lane.
+    fn gathered(&self) -> impl Iterator<Item = &Buffers> {
+        self.lane.outer.iter().chain([&self.lane.buffers])
     }
 
     /// Descriptor of a run of `kind` with a free block: one nearby, or a fresh granule, or any run
@@ -363,7 +377,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let meta = Meta(segment.memory.load(place.descriptor + descriptor::META, Relaxed));
             let same = meta.kind() == kind;
             let data = !kind.is_node() && meta.kind() < Kind::SPAN && meta.kind() != Kind::FREE;
-            if !same && !data || self.lane.buffers.entries.find(place.descriptor).is_some() {
+            if !same && !data || self.touches(place) {
                 continue;
             }
             let Some(described) = segment.described(place) else {
@@ -444,10 +458,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Runs and commits another transaction on this lane, whose record is idle while this one is
     /// still being gathered.
     fn apart<T>(&mut self, mut body: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        let saved = std::mem::take(&mut self.lane.buffers);
+        let outer = std::mem::take(&mut self.lane.buffers);
+        self.lane.outer.push(outer);
         let listed = std::mem::take(&mut self.lane.listed);
         let result = body(self).and_then(|value| self.commit().map(|()| value));
-        self.lane.buffers = saved;
+        self.lane.buffers = self.lane.outer.pop().unwrap_or_default();
         self.lane.listed = listed;
         result
     }

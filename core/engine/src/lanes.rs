@@ -27,6 +27,8 @@ pub struct Lane {
     pub(crate) seq: u32,
     generation: u32,
     pub(crate) buffers: Buffers,
+    /// Those of transactions that wait while another one runs apart on this lane.
+    pub(crate) outer: Vec<Buffers>,
     /// Entries to be listed, in list order; and where in it each entry stands.
     pub(crate) listed: Vec<Entry>,
     pub(crate) rank: Vec<u32>,
@@ -224,6 +226,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             seq: if mutated(Mutation::SeqRestarts) { 0 } else { state.seq() },
             generation: host.generation(),
             buffers: Buffers::default(),
+            outer: Vec::new(),
             listed: Vec::new(),
             rank: Vec::new(),
             image: Vec::new(),
