@@ -84,7 +84,6 @@ fn a_transaction_of_many_changes_is_one() {
     let segment = files.attach();
     let map = segment.write(&mut patient(), |tx| HashMap::create(tx, "m", 0, 1)).unwrap();
     let mut record = Vec::new();
-    // Its record continues in an extent, for which empty runs are given back: not its own.
     let count = 50_000u64;
     for round in 0..2 {
         segment
@@ -105,4 +104,28 @@ fn a_transaction_of_many_changes_is_one() {
     assert_sound(&segment);
     segment.write(&mut patient(), |tx| map.remove(tx, "m")).unwrap();
     assert_sound(&segment);
+}
+
+/// A long record continues in an extent, for which empty runs are given back: but not those from
+/// which the transaction itself is going to take blocks.
+#[test]
+fn a_long_record_leaves_the_runs_of_its_transaction_alone() {
+    // Some of these counts leave no room for the extent when the record needs it.
+    for count in (1000..9000u64).step_by(100) {
+        let files = Files::new(1 << 20, 1 << 30, Medium::Volatile);
+        let segment = files.attach();
+        let map = segment.write(&mut patient(), |tx| HashMap::create(tx, "m", 0, 1)).unwrap();
+        let (mut record, mut attempts) = (Vec::new(), 0);
+        segment
+            .write(&mut patient(), |tx| {
+                attempts += 1;
+                for key in 0..count {
+                    map.put(tx, &key.to_le_bytes(), &[7; 100], &mut record)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(attempts, 1, "nobody else writes, and {count} puts conflict");
+        assert_sound(&segment);
+    }
 }
