@@ -154,7 +154,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let state = State::new(Phase::Prepared, self.lane.seq, self.segment.incarnation());
         // Orders the IDLE store before the overwriting: a slow reader of the old words must not
         // find its COMMITTED again behind them.
-        if !mutated(Mutation::NoFenceBeforeList) {
+        if !mutated(Mutation::NoFenceBeforeList) && !mutated(Mutation::RelaxedLock) {
             memory.fence(Release);
         }
         for (rank, entry) in self.lane.listed.iter().enumerate() {
@@ -218,7 +218,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Step 3: the writer token. Comes after the first lock, whose CAS is a full fence on x86; the
     /// token's holder sets it and then looks at our record, so one of us sees the other.
     fn look_at_token(&mut self) -> Result<()> {
-        if !mutated(Mutation::NoFullFence) {
+        if !mutated(Mutation::NoFullFence) && !mutated(Mutation::NoFenceBeforeFill) {
             self.segment.memory.fence_after_cas();
         }
         if mutated(Mutation::TokenBeforePrepared) && self.lane.token_looked {

@@ -155,7 +155,8 @@ numbered! {
         NoFenceBeforeList = 31,
         /// Commit step 5 has no release fence (a reader sees applied words under PREPARED).
         NoFenceBeforeApply = 32,
-        /// A lock is taken without Release (seen before PREPARED).
+        /// A lock is taken without Release, and the list has no fence before it (the fence makes
+        /// the Release redundant: who sees the lock sees at least IDLE).
         RelaxedLock = 33,
         /// No sequentially consistent fence between locks and validation or token.
         NoFullFence = 34,
@@ -164,7 +165,8 @@ numbered! {
         SeqRestarts = 35,
         /// Records of prepared dead lanes with a good sum are rolled back.
         GoodSumRolledBack = 36,
-        /// An unfilled fresh block is published: no release fence before filling.
+        /// No release fence before filling, neither its own nor the full one (either alone is
+        /// redundant).
         NoFenceBeforeFill = 37,
         /// Readers compare no seq, and look at the record last (either alone is redundant).
         SeqNotCompared = 38,

@@ -77,6 +77,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
             Some(Phase::Idle) => {}
             Some(Phase::Prepared) if self.is_decided(lane, state)? => {
                 self.set_state(lane, state.in_phase(Phase::Committed));
+                // As in step 5: no reader may find an applied word while it still sees PREPARED.
+                self.memory.fence(Release);
                 self.roll_forward(lane)?;
             }
             Some(Phase::Prepared) => self.roll_back(lane)?,

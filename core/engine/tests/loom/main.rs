@@ -83,3 +83,19 @@ fn peek(segment: &Attached, node: Offset) -> Result<u64> {
     let view = peek.read(None, node, KIND)?;
     both(&peek, &view)
 }
+
+/// Something that a thread waits for without learning anything of what was before it: the standard
+/// library's atomics order nothing for loom.
+#[derive(Clone, Default)]
+struct Signal(Arc<std::sync::atomic::AtomicBool>);
+
+impl Signal {
+    fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn wait(&self) {
+        while !self.0.load(Ordering::Relaxed) {
+            loom::thread::yield_now();
+        }
+    }
+}

@@ -57,6 +57,57 @@ fn slow_reader(preemptions: Option<usize>, written: fn(&[Offset; 4]) -> [Offset;
     });
 }
 
+/// Model 2: between two commits of the lane another one writes the node. Whoever sees the second
+/// lock must not lay the first record over the other's words.
+#[test]
+fn a_lock_is_not_seen_before_its_record() {
+    model(Some(1), || {
+        let world = World::new();
+        let (one, two) = (world.writer(1), world.writer(2));
+        let reader = world.machine.attach_readonly();
+        let a = world.nodes[0];
+        let [counts, words] = entries(&world, 0, 2);
+        world.machine.track(&[a..a + 16, state(&world, 0), counts, words]);
+        let port = world.machine.port();
+        let other = spawn(move || {
+            while port.load(a, Ordering::Relaxed) != 1 << 24 {
+                loom::thread::yield_now();
+            }
+            assign(&two, a, 2).unwrap();
+        });
+        let locked = Signal::default();
+        let signal = locked.clone();
+        let reading = spawn(move || {
+            signal.wait();
+            let counter = reader.memory.load(a, Ordering::Acquire) >> 24;
+            let mut peek = Peek::new(&reader);
+            let view = peek.read(None, a, KIND)?;
+            let value = peek.word(&view, a + 8);
+            peek.check(&view)?;
+            assert!(value >= counter, "version {counter} showed the words of version {value}");
+            Ok::<(), Error>(())
+        });
+        assign(&one, a, 1).unwrap();
+        while one.memory.load(a, Ordering::Relaxed) != 2 << 24 {
+            loom::thread::yield_now();
+        }
+        die_at(&one, Point::Locked, 0);
+        assert!(assign(&one, a, 3).is_err());
+        locked.give();
+        other.join().unwrap();
+        let _ = reading.join().unwrap();
+    });
+}
+
+/// One attempt: writes one word of a node, whatever it holds.
+fn assign(segment: &Attached, at: Offset, value: u64) -> Result<()> {
+    attempt(segment, |tx| {
+        let view = tx.read(None, at, KIND)?;
+        tx.write(&view, at + 8, value);
+        Ok(())
+    })
+}
+
 /// Model 10: a read-only transaction of two nodes that are only ever written together.
 #[test]
 fn a_read_only_transaction_meets_a_commit_of_both_its_nodes() {

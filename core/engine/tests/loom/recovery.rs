@@ -150,3 +150,24 @@ fn a_writer_dies_under_a_waiting_one() {
         });
     }
 }
+
+/// A record that was durable and not yet COMMITTED is rolled forward under a reader's eyes.
+#[test]
+fn a_reader_meets_the_recovery_of_a_decided_record() {
+    model(Some(1), || {
+        let world = World::on(Medium::CacheLine);
+        let one = world.writer(1);
+        let a = world.nodes[0];
+        die_at(&one, Point::Fenced, 0);
+        assert!(set(&one, &[a], 5).is_err());
+        world.machine.kill(1);
+        let two = world.attach(2);
+        let reader = world.machine.attach_readonly();
+        world.machine.track(&[node(a), state(&world, 0)]);
+        let reading = spawn(move || {
+            let _ = peek(&reader, a);
+        });
+        assert!(two.recover_dead(0).unwrap());
+        reading.join().unwrap();
+    });
+}
