@@ -47,7 +47,11 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
                 continue
 
     def __repr__(self) -> str:
-        return f"<HashMap {self.name!r} in {self.segment.name!r}, {len(self)} items>"
+        try:
+            state = f"{len(self)} items"
+        except _core.VasmemError as error:  # closed, removed, corrupt
+            state = str(error)
+        return f"<HashMap {self.name!r} in {self.segment.name!r}, {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.segment, self.name, self.raw)

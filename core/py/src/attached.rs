@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use vasmem_engine::access::Peek;
 use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::OsHost;
-use vasmem_engine::{Error, Holder, Result, Segment, Transaction};
-use vasmem_memory::Mapped;
+use vasmem_engine::{Error, Holder, Invariant, Result, Segment, Transaction};
+use vasmem_memory::{Mapped, Memory};
 
 /// The engine over a mapped file.
 pub type Engine = Segment<Mapped, OsHost>;
@@ -93,6 +93,28 @@ impl Attached {
         Exception::VasmemError.error(text)
     }
 
+    /// Bytes that somebody cut off read as zeros, which may look like an answer: an operation that
+    /// met them must not return one.
+    ///
+    /// # Errors
+    /// `Corrupted`, once this process met such bytes.
+    #[inline]
+    pub fn ensure_intact(&self) -> Result<()> {
+        match Memory::poisoned(&self.engine.memory) {
+            true => Err(Error::corrupted(Invariant::Mapping, 0)),
+            false => Ok(()),
+        }
+    }
+
+    /// The result of an operation, as long as all bytes are there; otherwise an exception.
+    #[inline]
+    fn settle<T>(&self, done: Result<T>, waiter: &mut Waiter<'_>) -> PyResult<T> {
+        match done.and_then(|value| self.ensure_intact().map(|()| value)) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.raise(error, waiter.raised.take())),
+        }
+    }
+
     /// Runs a reading operation: inside the open transaction of this context, else on its own.
     ///
     /// # Errors
@@ -106,7 +128,7 @@ impl Attached {
         }
         let mut waiter = Waiter::new(py, self.timeout_s());
         let done = self.engine.read(&mut waiter, |peek| body.in_peek(peek));
-        done.map_err(|error| self.raise(error, waiter.raised.take()))
+        self.settle(done, &mut waiter)
     }
 
     /// Runs a writing operation.
@@ -124,8 +146,12 @@ impl Attached {
             return self.inside(py, body);
         }
         let mut waiter = Waiter::new(py, self.timeout_s());
-        let done = self.engine.write(&mut waiter, &mut body);
-        done.map_err(|error| self.raise(error, waiter.raised.take()))
+        let done = self.engine.write(&mut waiter, |tx| {
+            let value = body(tx)?;
+            self.ensure_intact()?;
+            Ok(value)
+        });
+        self.settle(done, &mut waiter)
     }
 
     #[inline]
@@ -176,7 +202,7 @@ impl Attached {
                 done => break done,
             }
         };
-        done.map_err(|error| self.raise(error, waiter.raised.take()))
+        self.settle(done, &mut waiter)
     }
 
     /// Begins a transaction in this context: takes the writer token.
@@ -241,13 +267,17 @@ impl Attached {
         let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         self.transaction.store(0, Relaxed);
         let Some(Open { mut lane, .. }) = open else { return Ok(()) };
+        if !commit {
+            self.end(lane);
+            return Ok(());
+        }
         let mut waiter = Waiter::new(py, self.timeout_s());
-        let mut done = Ok(());
-        if commit {
+        let mut done = self.ensure_intact();
+        if done.is_ok() {
             done = Transaction::resume(&self.engine, &mut lane, &mut waiter).commit();
         }
         self.end(lane);
-        done.map_err(|error| self.raise(error, waiter.raised.take()))
+        self.settle(done, &mut waiter)
     }
 
     fn end(&self, lane: Lane) {

@@ -271,7 +271,8 @@ impl Segment {
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         self.attached.ensure_open()?;
-        Ok(py.detach(|| self.attached.engine.memory.sync())?)
+        py.detach(|| self.attached.engine.memory.sync())?;
+        self.attached.ensure_intact().map_err(|error| self.attached.raise(error, None))
     }
 
     fn close(&self) {
