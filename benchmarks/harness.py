@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -213,15 +214,31 @@ def load_native(name: str, path: Path) -> ModuleType:
     return module
 
 
+def build(*arguments: str) -> None:
+    """Runs cargo, for this interpreter."""
+    # Past the links, whose spelling differs with how Python was started: no needless rebuild.
+    interpreter = str(Path(sys.executable).resolve())
+    # PYO3_BUILD_EXTENSION_MODULE is what setuptools-rust says, too.
+    ours = {"PYO3_PYTHON": interpreter, "PYO3_BUILD_EXTENSION_MODULE": "1"}
+    subprocess.run(["cargo", *arguments], check=True, env={**os.environ, **ours})
+
+
 def load_floor() -> Any:
     """Builds the floor for this interpreter if need be, and imports it."""
     target = HERE / "floor" / "target" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    # Past the links, whose spelling differs with how Python was started: no needless rebuild.
-    interpreter = str(Path(sys.executable).resolve())
-    command = ["cargo", "build", "--quiet", "--release", "--locked"]
-    command += ["--manifest-path", str(HERE / "floor" / "Cargo.toml"), "--target-dir", str(target)]
-    subprocess.run(command, check=True, env={**os.environ, "PYO3_PYTHON": interpreter})
+    arguments = ["build", "--quiet", "--release", "--locked", "--target-dir", str(target)]
+    build(*arguments, "--manifest-path", str(HERE / "floor" / "Cargo.toml"))
     return require_release(load_native("vasmem_floor", target / "release" / "libvasmem_floor.so"))
+
+
+def build_core(path: Path, *features: str) -> None:
+    """Builds the extension of this checkout as its wheel does, with these features, to `path`."""
+    target = HERE.parent / "target" / "benchmarks"
+    # One crate type and no other: with two, cargo leaves link-time optimisation out.
+    arguments = ["rustc", "--quiet", "--release", "--locked", "--lib", "--crate-type", "cdylib"]
+    arguments += ["--target-dir", str(target), "--features", ",".join(features)]
+    build(*arguments, "--manifest-path", str(HERE.parent / "core" / "py" / "Cargo.toml"))
+    shutil.copy(target / "release" / "lib_core.so", path)
 
 
 def installed_vasmem() -> Any:

@@ -147,16 +147,16 @@ def ratios(above: list[float], below: list[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(above, below, strict=True)])
 
 
-def verdict(spread: Spread | None, bar: float | None, *, least: bool) -> str:
+def verdict(spread: Spread | None, bar: float | None, *, least: bool, digits: int = 2) -> str:
     """The figure beside its bar, and whether the median reaches it."""
     if spread is None:
         return ""
     if bar is None:
-        return spread.text()
+        return spread.text(digits)
     reached = spread.median >= bar if least else spread.median <= bar
     sign, colour = (">=" if least else "<="), ("green" if reached else "red")
     word = "reached" if reached else "missed"
-    return f"{spread.text()}  [{colour}]{sign} {bar:g} {word}[/{colour}]"
+    return f"{spread.text(digits)}  [{colour}]{sign} {bar:g} {word}[/{colour}]"
 
 
 def report(result: dict[str, Any], console: Console) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> Mapping
         for file in files:
             os.close(file)
 
-    return MappingStore(name, segment.hashmap("bench", True, True), close)
+    return MappingStore(name, core.HashMap(segment, "bench", True, True), close)
 
 
 def installed_core(directory: Path, *, flush: bool) -> MappingStore:

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 /// Optional parts of this build.
 fn features() -> Vec<&'static str> {
-    Vec::new()
+    if cfg!(feature = "untapped") { vec!["untapped"] } else { vec![] }
 }
 
 #[pymodule]
