@@ -86,9 +86,19 @@ kills: $(VENV)/.tools ## 1,000 random SIGKILLs of writers under load (CI does 60
 	VASMEM_KILLS=1000 $(PYTEST) -k killed_at_random -o timeout=3000
 
 # Run as a module of the checkout, which then must hold the extension: hence the editable install.
-bench: dev ## Measure against py-lmdb and the unsynchronised floor; takes long, wants a quiet machine
+bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants a quiet machine
+	@echo '== Ratios to py-lmdb and to the unsynchronised floor, and what flushes cost'
 	$(PYTHON) -m benchmarks.paired
+	@echo '== The same operations by pytest-benchmark'
 	$(PYTEST) benchmarks -o python_files='bench_*.py' -o timeout=0
+	@echo '== Whether readers wait for a writer that is stopped or killed'
+	$(PYTHON) -m benchmarks.readers
+	@echo '== How long writers wait for one that is killed with locks, by the memory it had touched'
+	$(CARGO) run --locked --release --package vasmem-lab --bin latency -- \
+		--json benchmarks/results/latency.json
+	$(PYTHON) -m benchmarks.plot_latency benchmarks/results/latency.json
+	@echo '== What the recording tap costs while nothing records'
+	$(PYTHON) -m benchmarks.tap
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
