@@ -214,7 +214,7 @@ impl fmt::Debug for Mapped {
 }
 
 impl Memory for Mapped {
-    #[inline]
+    #[inline(always)]
     fn load(&self, at: Offset, order: Ordering) -> u64 {
         match self.window().word(at) {
             Some(word) => word.load(order),
@@ -245,7 +245,8 @@ impl Memory for Mapped {
         }
     }
 
-    #[inline]
+    // Copies of a whole line have a constant length, which only helps inside the caller.
+    #[inline(always)]
     fn copy_out(&self, at: Offset, into: &mut [u8]) {
         if !self.window().copy_out(at, into) {
             self.refused();
