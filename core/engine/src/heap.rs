@@ -311,14 +311,16 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         })
     }
 
-    /// Whether this transaction itself has taken or freed the granule (T2).
+    /// Whether this transaction itself has taken or freed the granule (T2). Of an extent that it
+    /// made and freed again only the descriptor tells, which it is going to write.
     fn is_taken(&self, place: Place) -> bool {
-        self.gathered().any(|buffers| {
-            buffers.commutes.find(place.map_word).is_some_and(|i| {
-                let Commute { set, clear, .. } = buffers.commutes[i];
-                (set | clear) & 1 << place.map_bit != 0
+        self.touches(place)
+            || self.gathered().any(|buffers| {
+                buffers.commutes.find(place.map_word).is_some_and(|i| {
+                    let Commute { set, clear, .. } = buffers.commutes[i];
+                    (set | clear) & 1 << place.map_bit != 0
+                })
             })
-        })
     }
 
     /// Whether this transaction itself is going to change the granule's descriptor.

@@ -106,6 +106,27 @@ fn a_transaction_of_many_changes_is_one() {
     assert_sound(&segment);
 }
 
+/// Its first granule is still to be written by this transaction, so nobody else's run may begin
+/// there before the commit.
+#[test]
+fn an_extent_made_and_freed_in_a_transaction_is_not_used_before_its_end() {
+    let files = Files::new(1 << 20, 64 << 20, Medium::Volatile);
+    let segment = files.attach();
+    let (extent, block) = segment
+        .write(&mut patient(), |tx| {
+            let extent = tx.alloc(9000)?;
+            tx.free(extent)?;
+            let block = tx.alloc(24)?;
+            tx.fill(block, &[&[1; 24]]);
+            Ok((extent, block))
+        })
+        .unwrap();
+    assert_ne!(extent / GRANULE, block / GRANULE);
+    assert!(segment.block(extent).is_err(), "nothing is there");
+    let (meta, ..) = segment.block(block).unwrap();
+    assert_eq!(Some(meta.kind()), Kind::for_bytes(24));
+}
+
 /// A long record continues in an extent, for which empty runs are given back: but not those from
 /// which the transaction itself is going to take blocks.
 #[test]
