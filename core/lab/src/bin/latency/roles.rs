@@ -168,8 +168,8 @@ impl Reads {
     }
 }
 
-/// Numbers of kill `n`: `2n` is old, `2n + 1` is the victim's, and this is the waiting writer's, old
-/// for the next kill.
+/// Numbers of kill `n`: `2n` is old, `2n + 1` is the victim's, and this is the waiting writer's,
+/// old for the next kill.
 pub fn after_all(number: u64) -> u64 {
     (number | 1) + 1
 }
@@ -184,7 +184,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Begins a phase in which a read finds `number`, or the waiting writer's while the victim dies.
+    /// Begins a phase in which a read finds `number`; or the waiting writer's, while the victim
+    /// dies.
     pub fn set(&self, phase: Phase, number: u64) {
         self.scene.store(number << 2 | phase as u64, SeqCst);
     }
