@@ -77,7 +77,7 @@ loom: ## Loom models of the commit protocol
 		--no-fail-fast --package vasmem-engine --target-dir $(CARGO_TARGET_DIR)/loom --test 'loom*'
 
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
-	$(CARGO) run --locked --package vasmem-lab
+	$(CARGO) run --locked --package vasmem-lab -- mutations
 
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
 	VASMEM_DIST=dist $(PYTEST)

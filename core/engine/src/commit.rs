@@ -269,14 +269,15 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                     return Err(Error::Conflict);
                 }
             }
-            if now & set != 0 {
+            let reused = if mutated(Mutation::ReuseInTransaction) { clear } else { 0 };
+            if now & set & !reused != 0 {
                 // Another lane took the block between our choice and our lock.
                 return Err(Error::Conflict);
             }
             if now & clear != clear {
                 return Err(Error::corrupted(Invariant::Bitmap, at));
             }
-            let value = ((now | set) & !clear).wrapping_add(add);
+            let value = (now & !clear | set).wrapping_add(add);
             match known {
                 Some(i) => writes[i].value = value,
                 None => writes.push(Write { entry, at, value }),
@@ -469,7 +470,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     /// A transaction that changes nothing: all it saw was true at one time (E5a).
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         self.segment.memory.fence(Acquire);
         for entry in self.lane.buffers.entries.iter() {
             if entry.mode & mode::SEEN == 0 {

@@ -192,7 +192,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     pub fn free(&mut self, at: Offset) -> Result<()> {
         let (meta, place, number) = match self.fresh_span(at) {
             Some((meta, place)) => (meta, place, 0),
-            None => self.segment.block(at)?,
+            None => self.segment.block(at).map_err(|error| self.unless_outdated(error))?,
         };
         self.lane.buffers.drop_fill(at);
         if meta.kind() == Kind::SPAN {
@@ -207,6 +207,15 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let commute = buffers.commute(place.descriptor, word, mode::COMMUTE | mode::LAST);
         (commute.clear, commute.run) = (commute.clear | bit, Some(meta.kind()));
         Ok(())
+    }
+
+    /// What seems broken may only be gone: somebody else has freed it since it was read.
+    #[cold]
+    fn unless_outdated(&self, error: Error) -> Error {
+        match self.validate() {
+            Err(Error::Conflict) => Error::Conflict,
+            _ => error,
+        }
     }
 
     /// The extent that starts at `at`, if this transaction itself has made it.

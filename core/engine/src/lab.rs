@@ -7,11 +7,13 @@
 use crate::error::Result;
 
 macro_rules! numbered {
-    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $number:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[doc = $text:literal])* $variant:ident = $number:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
         #[repr(u8)]
-        pub enum $name { $($(#[$item])* $variant = $number,)* }
+        pub enum $name { $($(#[doc = $text])* $variant = $number,)* }
 
         impl $name {
             /// All of them, in order.
@@ -19,6 +21,12 @@ macro_rules! numbered {
             /// Finds one by its name in the source.
             pub fn named(name: &str) -> Option<$name> {
                 Self::ALL.iter().copied().find(|one| format!("{one:?}") == name)
+            }
+            /// What its documentation says.
+            pub fn text(self) -> &'static str {
+                match self {
+                    $($name::$variant => concat!($($text),*).trim_ascii(),)*
+                }
             }
         }
     };

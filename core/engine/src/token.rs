@@ -36,9 +36,14 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
         }
         self.take_token(&mut lane, patience)?;
+        let mut round = 0;
         let done = loop {
             match self.attempt(&mut lane, patience, &mut body) {
-                Err(Error::Conflict) => {}
+                // Nobody else commits now: only a segment that is broken conflicts again and again.
+                Err(Error::Conflict) => match patience.pause(round, Holder::Conflicts) {
+                    Ok(_) => round += 1,
+                    Err(error) => break Err(error),
+                },
                 done => break done,
             }
         };

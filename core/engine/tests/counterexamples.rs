@@ -183,30 +183,30 @@ fn e4_a_lock_is_never_void() {
 /// E5a: A is read under PREPARED, B under COMMITTED of one transaction.
 #[test]
 fn e5_a_read_only_transaction_compares_effective_versions() {
-    let world = World::new();
-    let one = world.writer(1);
-    let [a, b, ..] = world.nodes;
-    let slow = Slow::new(world.attach(2));
-    let found = nothing();
-    let (kept, reader) = (found.clone(), slow.clone());
-    let mut steps = 0;
-    one.switches.watch(move |point| match point {
-        Point::Validated => {
-            assert_eq!(reader.step(|tx| pair(tx, a).map(|seen| seen.1)).unwrap(), 0);
-            steps += 1;
-        }
-        Point::Committed => {
-            assert_eq!(steps, 1);
-            let done = reader.step(|tx| {
-                assert_eq!(pair(tx, b)?.1, 5);
-                tx.commit()
-            });
-            *kept.lock().unwrap() = Some(done);
-        }
-        _ => {}
-    });
-    set_all(&one, &[a, b], 5).unwrap();
-    assert!(matches!(take(&found), Err(Error::Conflict)), "A old and B new");
+    for second in [Point::Committed, Point::Unlocked] {
+        let world = World::new();
+        let one = world.writer(1);
+        // B is unlocked first.
+        let [b, a, ..] = world.nodes;
+        let reader = Slow::new(world.attach(2));
+        let found = nothing();
+        let kept = found.clone();
+        let mut seen = false;
+        one.switches.watch(move |point| {
+            if point == Point::Validated {
+                assert_eq!(reader.step(|tx| pair(tx, a).map(|seen| seen.1)).unwrap(), 0);
+                seen = true;
+            } else if point == second && std::mem::take(&mut seen) {
+                let done = reader.step(|tx| {
+                    assert_eq!(pair(tx, b)?.1, 5);
+                    tx.commit()
+                });
+                *kept.lock().unwrap() = Some(done);
+            }
+        });
+        set_all(&one, &[a, b], 5).unwrap();
+        assert!(matches!(take(&found), Err(Error::Conflict)), "A old and B new");
+    }
 }
 
 /// E5b: a navigation read that another lane has locked fails, whatever that lane's state.

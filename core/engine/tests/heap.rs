@@ -3,25 +3,28 @@
 
 mod common;
 use common::*;
+use std::sync::atomic::AtomicU32;
 
 /// Small block, large block, extent: bytes.
 const SIZES: [u64; 3] = [24, 5000, 20_000];
 
 /// Puts a block of `bytes`, filled with `byte`, in place of the one that `slot` points to.
 fn replace(segment: &Attached, slot: Offset, bytes: u64, byte: u8) -> Result<Offset> {
-    segment.write(&mut few(), |tx| {
-        let (view, old) = pair(tx, slot)?;
-        if old != 0 {
-            tx.free(old)?;
-        }
-        let mut block = 0;
-        if bytes != 0 {
-            block = tx.alloc(bytes)?;
-            tx.fill(block, &[&vec![byte; bytes as usize]]);
-        }
-        put(tx, &view, block);
-        Ok(block)
-    })
+    segment.write(&mut few(), |tx| exchange(tx, slot, bytes, byte))
+}
+
+fn exchange(tx: &mut Tx<'_>, slot: Offset, bytes: u64, byte: u8) -> Result<Offset> {
+    let (view, old) = pair(tx, slot)?;
+    if old != 0 {
+        tx.free(old)?;
+    }
+    let mut block = 0;
+    if bytes != 0 {
+        block = tx.alloc(bytes)?;
+        tx.fill(block, &[&vec![byte; bytes as usize]]);
+    }
+    put(tx, &view, block);
+    Ok(block)
 }
 
 /// Blocks that the nodes point to, with all their bytes equal.
@@ -64,6 +67,76 @@ fn the_heap_is_whole_whatever_step_a_writer_dies_at() {
             }
         }
     }
+}
+
+/// Whoever frees what another one has freed meanwhile has a conflict; nothing is broken.
+#[test]
+fn freeing_what_is_gone_is_a_conflict() {
+    for size in SIZES {
+        let world = World::sized(12, 4, Medium::Volatile);
+        let (one, two) = (world.writer(1), world.writer(2));
+        let slot = world.nodes[0];
+        replace(&one, slot, size, 1).unwrap();
+        let mut rounds = 0;
+        let done = one.write(&mut few(), |tx| {
+            let (view, old) = pair(tx, slot)?;
+            if rounds == 0 {
+                replace(&two, slot, 0, 0).unwrap();
+            }
+            rounds += 1;
+            if old != 0 {
+                tx.free(old)?;
+            }
+            put(tx, &view, 0);
+            Ok(())
+        });
+        done.unwrap();
+        assert_eq!(rounds, 2);
+        check(&world, &one, &blocks(&world, &one));
+    }
+}
+
+/// Threads that really race for runs and extents, and die.
+#[test]
+fn the_heap_is_whole_after_races_and_kills() {
+    for seed in 0..40 {
+        let world = World::sized(24, 6, Medium::Volatile);
+        let pids = AtomicU32::new(1);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let (world, pids) = (&world, &pids);
+                scope.spawn(move || race(world, pids, Random(seed * 8 + thread)));
+            }
+        });
+        let last = world.attach(pids.into_inner());
+        last.exclusively(&mut Bounded(100_000), || Ok(())).unwrap();
+        check(&world, &last, &blocks(&world, &last));
+    }
+}
+
+fn race(world: &World, pids: &AtomicU32, mut random: Random) {
+    let fresh = || {
+        let pid = pids.fetch_add(1, Ordering::Relaxed);
+        (pid, world.attach(pid))
+    };
+    let (mut pid, mut segment) = fresh();
+    for _ in 0..40 {
+        if random.below(3) == 0 {
+            die_at(&segment, Point::ALL[random.below(26) as usize], random.below(12) as u32);
+        }
+        let slot = world.nodes[random.below(4) as usize];
+        let (size, byte) = (SIZES[random.below(3) as usize], random.below(255) as u8);
+        let done = segment.write(&mut Bounded(10_000_000), |tx| exchange(tx, slot, size, byte));
+        match done {
+            Ok(_) => {}
+            Err(Error::Died) => {
+                world.machine.kill(pid);
+                (pid, segment) = fresh();
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    world.machine.kill(pid);
 }
 
 /// An extent that is committed but not yet applied can be looked at, and freed.
@@ -154,7 +227,7 @@ fn a_stale_record_does_not_strike_an_extent_in_its_next_life() {
         let at = crashed.geometry.lane(0);
         let port = crashed.port();
         let state = port.load(at, Ordering::Acquire);
-        port.store(at, state & !3 | 1 + seed % 2, Ordering::Release);
+        port.store(at, state & !3 | (1 + seed % 2), Ordering::Release);
         let first = crashed.attach(3);
         first.recover_power_failure().unwrap();
         for line in (extent..extent + 512).step_by(64) {

@@ -84,6 +84,15 @@ fn after_many_conflicts_it_runs_under_the_token() {
 }
 
 #[test]
+fn a_transaction_that_conflicts_for_ever_ends_with_its_patience() {
+    let world = World::new();
+    let (one, two) = (world.writer(1), world.writer(2));
+    let done = one.write(&mut few(), |_| Err::<(), _>(Error::Conflict));
+    assert!(matches!(done, Err(Error::Timeout { .. })));
+    set_all(&two, &world.nodes, 3).unwrap();
+}
+
+#[test]
 fn a_read_only_transaction_sees_one_state() {
     let world = World::new();
     let (one, two) = (world.writer(1), world.writer(2));

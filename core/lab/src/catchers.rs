@@ -1,0 +1,89 @@
+//! Which tests must notice which defect.
+
+use vasmem_engine::lab::Mutation::{self, *};
+
+/// A test of the engine, by the target that holds it; those of `loom` run under `--cfg loom`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Catcher {
+    /// Name of the test target.
+    pub target: &'static str,
+    /// Full name of the test in it.
+    pub test: &'static str,
+}
+
+const fn of(target: &'static str, test: &'static str) -> Catcher {
+    Catcher { target, test }
+}
+
+const CONFLICT: Catcher =
+    of("transactions", "a_conflicting_transaction_runs_again_and_loses_nothing");
+const DEAD_WRITER: Catcher =
+    of("kills", "a_reader_sees_all_or_nothing_of_a_dead_writer_and_the_next_writer_agrees");
+const CLAIM: Catcher = of("kills", "a_claim_recovers_the_lane_and_its_number_goes_on");
+const REPEATED: Catcher = of("kills", "recovery_may_die_anywhere_and_be_repeated");
+const EXCLUDED: Catcher = of("kills", "a_recovery_that_others_finished_meanwhile_changes_nothing");
+const DEAD_HOLDER: Catcher = of("kills", "a_dead_token_holder_stops_nobody");
+const POWER: Catcher = of("kills", "power_fails_after_a_kill");
+const NESTED: Catcher = of("explore", "nested_schedules_with_kills_are_serial");
+const ORDER: Catcher = of("counterexamples", "locks_are_taken_in_one_order");
+const E1: Catcher = of("counterexamples", "e1_what_was_only_read_cannot_change_before_the_commit");
+const E2: Catcher = of("counterexamples", "e2_a_freed_node_is_bumped");
+const E3: Catcher = of("counterexamples", "e3_a_freed_node_is_not_reused_under_its_old_lock");
+const E4: Catcher = of("counterexamples", "e4_a_lock_is_never_void");
+const E5A: Catcher =
+    of("counterexamples", "e5_a_read_only_transaction_compares_effective_versions");
+const E5B: Catcher = of("counterexamples", "e5_a_locked_navigation_read_does_not_validate");
+const E6: Catcher = of("hosts", "e6_death_is_looked_at_under_the_recovery_lock");
+const FILL: Catcher = of("counterexamples", "a_fresh_block_is_filled_under_the_lock_of_its_run");
+const REUSE: Catcher =
+    of("counterexamples", "a_block_freed_in_a_transaction_is_not_allocated_in_it");
+const NEWCOMER: Catcher = of("counterexamples", "a_slow_reader_notices_the_newcomer_on_the_lane");
+const READER: Catcher = of("loom", "readers::a_plain_reader_meets_a_commit");
+const SLOW: Catcher = of("loom", "readers::a_slow_reader_meets_the_next_record");
+const LOCK_SEEN: Catcher = of("loom", "readers::a_lock_is_not_seen_before_its_record");
+const NEXT_RECORD: Catcher = of("loom", "readers::a_read_only_transaction_meets_the_next_record");
+const BOTH: Catcher =
+    of("loom", "readers::a_read_only_transaction_meets_a_commit_of_both_its_nodes");
+const DYING: Catcher = of("loom", "recovery::a_writer_dies_under_a_waiting_one");
+const COPYING: Catcher = of("loom", "reuse::a_deleted_record_is_reused_under_a_copying_reader");
+const DESCENDING: Catcher = of("loom", "reuse::a_freed_node_is_reused_under_a_descending_reader");
+const TOKEN: Catcher = of("loom", "token::a_token_holder_is_alone");
+const LOCKER: Catcher = of("loom", "writers::an_abort_and_a_second_attempt_meet_a_locker");
+const CROSSING: Catcher = of("loom", "writers::two_writers_with_crossing_navigation");
+
+/// The tests that must fail under `mutation`, each of them.
+pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
+    match mutation {
+        None => &[],
+        SkipValidation => &[CONFLICT],
+        ApplyBeforeCommitted | UnlockBeforeApply => &[DEAD_WRITER, READER],
+        IdleBeforeUnlock | LockWithoutPrepared | ClaimWithoutRecovery => &[CLAIM],
+        AbortIdleBeforeUnlock | TokenClearedBlindly => &[NESTED],
+        LocksOutOfOrder => &[ORDER],
+        RecoveryNotGated => &[NESTED, DYING],
+        RecoveryWithoutLock => &[EXCLUDED],
+        RecoveryIdleFirst => &[REPEATED],
+        DeathNotLookedAtAgain => &[E6],
+        VoidSteal => &[E4, LOCKER],
+        RawWordValidation => &[E5A, BOTH],
+        NoSecondLook => &[NEXT_RECORD],
+        PreparedPassesValidation => &[E5B, CROSSING],
+        ReadsNotLocked => &[E1],
+        ValidateBeforeLocking => &[CROSSING],
+        NoRecordRecheck | NoWordRecheck | NoFenceBeforeApply | NoFenceBeforeRecheck => &[READER],
+        NoParentRecheck => &[DESCENDING],
+        FreeWithoutBumpFillUnlocked => &[E2, DESCENDING],
+        FreeWithoutBump => &[E2],
+        FillUnlockedParentFirst => &[E3],
+        EarlyFill => &[FILL],
+        ReuseInTransaction => &[REUSE],
+        TokenBeforePrepared | TokenNoWait => &[TOKEN],
+        DeadHolderNotRecovered => &[DEAD_HOLDER],
+        NoFenceBeforeList | SeqNotCompared => &[SLOW],
+        RelaxedLock => &[LOCK_SEEN],
+        NoFullFence => &[CROSSING, TOKEN],
+        SeqRestarts => &[NEWCOMER],
+        GoodSumRolledBack => &[POWER],
+        NoFenceBeforeFill => &[COPYING],
+    }
+}
