@@ -17,6 +17,8 @@ PACKAGED := pyproject.toml MANIFEST.in README.md LICENSE $(RUST_SOURCES) \
 	$(shell find vasmem backends -name '*.py' -o -name '*.pyi' -o -name py.typed)
 TESTED_CRATES := --workspace --exclude vasmem-py
 SHIPPED_CRATES := --workspace --exclude vasmem-lab
+LOOM_CRATES := --package vasmem-engine --package vasmem-memory
+FLOOR := benchmarks/floor/Cargo.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations python \
@@ -68,18 +70,27 @@ lint-rust: $(VENV)/.created
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked $(SHIPPED_CRATES) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-targets --features lab -- -D warnings
+	RUSTFLAGS='--cfg loom' $(CARGO) clippy --locked $(LOOM_CRATES) --features lab --tests \
+		--target-dir $(CARGO_TARGET_DIR)/loom -- -D warnings
+	$(CARGO) fmt --manifest-path $(FLOOR) --check
+	$(CARGO) clippy --locked --manifest-path $(FLOOR) --all-targets -- -D warnings
 
 rust: ## Rust unit and property tests, failpoints included
+	@echo '== rust'
 	$(CARGO) test --locked --no-fail-fast $(TESTED_CRATES) --features lab
 
 loom: ## Loom models of the commit protocol
+	@echo '== loom'
 	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked \
-		--no-fail-fast --package vasmem-engine --target-dir $(CARGO_TARGET_DIR)/loom --test 'loom*'
+		--no-fail-fast $(LOOM_CRATES) --features lab \
+		--target-dir $(CARGO_TARGET_DIR)/loom --test loom
 
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
+	@echo '== mutations'
 	$(CARGO) run --locked --package vasmem-lab -- mutations
 
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
+	@echo '== python'
 	VASMEM_DIST=dist $(PYTEST)
 
 kills: $(VENV)/.tools ## 1,000 random SIGKILLs of writers under load (CI does 60)

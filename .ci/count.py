@@ -1,4 +1,7 @@
-"""Add up the results in the log of `make test`; the last line is `N passed, N failed`."""
+"""Add up the results in the log of `make test`; the last line is `N passed, N failed`.
+
+A stage that should have run tests and passed none is a failure, too.
+"""
 
 import re
 import sys
@@ -7,6 +10,8 @@ from pathlib import Path
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
 PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
 MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
+STAGE = re.compile(r"^== (\w+)$")
+STAGES = ("rust", "loom", "mutations", "python")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -25,9 +30,19 @@ def count(line: str) -> tuple[int, int]:
 def main(log: str, status: str) -> int:
     """Print the sums; a stage that broke without a count of its own is one failure."""
     lines = ESCAPES.sub("", Path(log).read_text(errors="replace")).splitlines()
-    counts = [count(line) for line in lines]
-    passed, failed = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
-    if failed == 0 and (status != "0" or passed == 0):
+    passed_by_stage, failed, stage = dict.fromkeys(STAGES, 0), 0, ""
+    for line in lines:
+        if match := STAGE.match(line):
+            stage = match[1]
+        line_passed, line_failed = count(line)
+        failed += line_failed
+        if stage in passed_by_stage:
+            passed_by_stage[stage] += line_passed
+    empty = [stage for stage, passed in passed_by_stage.items() if passed == 0]
+    if empty:
+        print(f"no test passed in: {', '.join(empty)}")
+    passed = sum(passed_by_stage.values())
+    if failed == 0 and (status != "0" or empty):
         failed = 1
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

@@ -11,30 +11,37 @@ COUNT = Path(__file__).parent.parent / ".ci" / "count.py"
 CARGO = (
     "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s"
 )
+CARGO_EMPTY = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"
 CARGO_FAILED = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"
 PYTEST = "============ 30 passed in 12.34s ============"
 PYTEST_FAILED = "\x1b[31m==== 1 failed, 20 passed, 1 error in 62.10s (0:01:02) ====\x1b[0m"
 MUTATIONS = "mutations: 21 caught, 0 missed"
 MUTATIONS_MISSED = "mutations: 20 caught, 1 missed"
+GOOD = {"rust": [CARGO, CARGO_EMPTY], "loom": [CARGO], "mutations": [MUTATIONS], "python": [PYTEST]}
 
 
 @pytest.mark.parametrize(
-    ("lines", "status", "expected"),
+    ("changes", "status", "expected"),
     [
-        ([CARGO, CARGO, MUTATIONS, PYTEST], 0, "75 passed, 0 failed"),
-        ([CARGO, CARGO_FAILED, PYTEST], 2, "45 passed, 2 failed"),
-        ([CARGO, PYTEST_FAILED], 2, "32 passed, 2 failed"),
-        ([MUTATIONS_MISSED], 2, "20 passed, 1 failed"),
-        ([CARGO, "error: lint found something", PYTEST], 2, "42 passed, 1 failed"),
-        ([], 0, "0 passed, 1 failed"),
-        ([], 2, "0 passed, 1 failed"),
+        ({}, 0, "75 passed, 0 failed"),
+        ({"rust": [CARGO, CARGO_FAILED]}, 2, "78 passed, 2 failed"),
+        ({"python": [PYTEST_FAILED]}, 2, "65 passed, 2 failed"),
+        ({"mutations": [MUTATIONS_MISSED]}, 2, "74 passed, 1 failed"),
+        ({"lint": ["error: lint found something"]}, 2, "75 passed, 1 failed"),
+        ({"loom": [CARGO_EMPTY]}, 0, "63 passed, 1 failed"),
+        ({"mutations": []}, 0, "54 passed, 1 failed"),
+        (dict.fromkeys(GOOD, ()), 0, "0 passed, 1 failed"),
+        (dict.fromkeys(GOOD, ()), 2, "0 passed, 1 failed"),
     ],
 )
-def test_count(lines: list[str], status: int, expected: str, tmp_path: Path) -> None:
+def test_count(changes: dict[str, list[str]], status: int, expected: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("\n".join(["noise 5 passed", *lines, "3 failed, or so"]))
+    lines = ["noise 5 passed"]
+    for stage, results in {**GOOD, **changes}.items():
+        lines += [f"== {stage}", *results, "3 failed, or so"]
+    log.write_text("\n".join(lines))
     run = subprocess.run(
         [sys.executable, COUNT, log, str(status)], capture_output=True, text=True, check=False
     )
-    assert run.stdout == expected + "\n"
+    assert run.stdout.splitlines()[-1] == expected
     assert (run.returncode == 0) == expected.endswith(", 0 failed")

@@ -1,10 +1,6 @@
 //! A 64-bit hash of the wyhash family: 128-bit multiplications, halves folded by xor.
 
-const SECRET: [u64; 3] = [
-    0x2d35_8dcc_aa6c_78a5,
-    0x8bb8_4b93_962e_acc9,
-    0x4b33_a62e_d433_d4a3,
-];
+const SECRET: [u64; 3] = [0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9, 0x4b33_a62e_d433_d4a3];
 
 #[inline]
 fn mix(a: u64, b: u64) -> u64 {
@@ -22,10 +18,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 /// A short tail of fewer than 8 bytes as one word; its length is mixed in by the caller.
 #[inline]
 fn tail(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+    bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
 #[inline]
@@ -44,8 +37,5 @@ pub fn hash(key: &[u8]) -> u64 {
             (word(key, len - 16), word(key, len - 8), seed)
         }
     };
-    mix(
-        mix(a ^ SECRET[0], b ^ seed) ^ SECRET[1],
-        len as u64 ^ SECRET[0],
-    )
+    mix(mix(a ^ SECRET[0], b ^ seed) ^ SECRET[1], len as u64 ^ SECRET[0])
 }

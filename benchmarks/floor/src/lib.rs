@@ -30,9 +30,7 @@ impl Table {
     #[pyo3(signature = (path, *, records, key_max = 16, value_max = 104))]
     fn new(path: PathBuf, records: u64, key_max: usize, value_max: usize) -> PyResult<Table> {
         let path = CString::new(path.into_os_string().into_vec())?;
-        Ok(Table {
-            inner: table::Table::create(path, records, key_max, value_max)?,
-        })
+        Ok(Table { inner: table::Table::create(path, records, key_max, value_max)? })
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
@@ -63,11 +61,7 @@ impl Table {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyBytes>) -> PyResult<()> {
-        if self.inner.delete(key.as_bytes()) {
-            Ok(())
-        } else {
-            Err(missing(key))
-        }
+        if self.inner.delete(key.as_bytes()) { Ok(()) } else { Err(missing(key)) }
     }
 
     fn __contains__(&self, key: &Bound<'_, PyBytes>) -> bool {
@@ -81,10 +75,8 @@ impl Table {
     /// The values of a list of keys, None where there is none.
     fn get_many<'py>(&self, keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
         let py = keys.py();
-        let keys: Vec<Bound<'py, PyAny>> = keys
-            .iter()
-            .inspect(|key| prefetch_line(key.as_ptr().cast_const().cast()))
-            .collect();
+        let keys: Vec<Bound<'py, PyAny>> =
+            keys.iter().inspect(|key| prefetch_line(key.as_ptr().cast_const().cast())).collect();
         if !keys.iter().all(|key| key.is_instance_of::<PyBytes>()) {
             return Err(PyTypeError::new_err("keys must be bytes"));
         }
@@ -116,13 +108,6 @@ fn missing(key: &Bound<'_, PyBytes>) -> PyErr {
 
 #[pymodule]
 fn vasmem_floor(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add(
-        "build_profile",
-        if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        },
-    )?;
+    module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_class::<Table>()
 }

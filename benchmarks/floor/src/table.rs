@@ -231,10 +231,7 @@ impl Table {
             }
             for (offset, &slot_hash) in hashes[..group].iter().enumerate() {
                 let found = self.find_hashed(key(start + offset), slot_hash);
-                each(
-                    start + offset,
-                    found.as_ref().map(|found| self.value(found)),
-                );
+                each(start + offset, found.as_ref().map(|found| self.value(found)));
             }
         }
     }
