@@ -194,7 +194,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let word = segment.memory.load(node, Acquire);
             let version = Version(word);
             if version.is_locked(incarnation) && !self.lane.steals(segment, version) {
-                if version.lane() == id {
+                if version.lane() == id || u64::from(version.lane()) >= segment.lanes_used() {
                     return Err(Error::corrupted(Invariant::Lock, node));
                 }
                 if self.patience.pause(round, Holder::Lane(version.lane()))? {
