@@ -81,8 +81,7 @@ rust: ## Rust unit and property tests, failpoints included
 
 loom: ## Loom models of the commit protocol
 	@echo '== loom'
-	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked \
-		--no-fail-fast $(LOOM_CRATES) --features lab \
+	RUSTFLAGS='--cfg loom' $(CARGO) test --locked --no-fail-fast $(LOOM_CRATES) --features lab \
 		--target-dir $(CARGO_TARGET_DIR)/loom --test loom
 
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
