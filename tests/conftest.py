@@ -11,10 +11,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import vasmem
 from vasmem import backends
+
+# How long an example takes says more about the machine's other work than about the code.
+hypothesis.settings.register_profile("vasmem", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("vasmem")
 
 BACKENDS = ("shm",)
 HOME = pytest.StashKey[Path]()

@@ -191,7 +191,6 @@ def test_against_dict(url: Url, raw: bool) -> None:
         settings=settings(
             max_examples=40,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

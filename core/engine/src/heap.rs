@@ -1,11 +1,11 @@
 //! Blocks and data extents.
 //!
 //! A granule of block class `k` is a *run*: its descriptor has a bit a block. Bits change in the
-//! same record as the word that publishes the block (**H1**), so there is neither leak nor dangling
-//! block at any kill point. A run has an owner that prefers it, which spares contention and decides
-//! nothing: whoever commits holds the descriptor's lock (**H2**). An empty run of data may become
-//! another kind, or be given back for a data extent; so a bit changes only while the run is still of
-//! the kind for which the block was chosen (**H3**).
+//! same record as the word that publishes the block (**H1**), so there is neither leak nor
+//! dangling block at any kill point. A run has an owner that prefers it, which spares contention
+//! and decides nothing: whoever commits holds the descriptor's lock (**H2**). An empty run of data
+//! may become another kind, or be given back for a data extent; so a bit changes only while the run
+//! is still of the kind for which the block was chosen (**H3**).
 
 use crate::access::{Peek, TRIES};
 use crate::buffers::{Buffers, Commute, Write, mode};
