@@ -7,8 +7,9 @@ PYTHON := $(BIN)/python
 PYTEST := $(BIN)/pytest
 CARGO ?= cargo
 
-# One interpreter for every build: another one would make Cargo compile PyO3 again.
-export PYO3_PYTHON := $(CURDIR)/$(PYTHON)
+# One interpreter for every build: another one would make Cargo compile PyO3 again. Its name has the
+# version, since Cargo compares names: PyO3 built for one version must not serve another.
+export PYO3_PYTHON = $(shell ls $(CURDIR)/$(BIN)/python3.[0-9]* 2>/dev/null)
 # The wheel is built from an unpacked sdist elsewhere; its dependencies stay compiled here.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 

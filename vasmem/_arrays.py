@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ from vasmem._core import WrongType
 # What numpy writes for a dtype without Python objects. numpy.dtype() accepts far more, and bytes
 # from a segment must not choose from that.
 _DTYPE = re.compile(r"[<>|][?biufcmMSUV][0-9]{1,10}(\[[0-9A-Za-z/]{1,16}\])?")
+# numpy before 2.3 does not say so itself.
+_described: Callable[[Any], np.dtype[Any]] = descr_to_dtype
 
 
 @lru_cache(maxsize=128)
@@ -35,7 +38,7 @@ def _dtype(description: Any) -> np.dtype[Any]:
     if type(description) is str:
         return _simple_dtype(description)
     _check_fields(description)
-    return _storable(descr_to_dtype(description))
+    return _storable(_described(description))
 
 
 def _check_fields(fields: Any) -> None:
