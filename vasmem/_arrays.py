@@ -16,7 +16,7 @@ from vasmem._core import WrongType
 # What numpy writes for a dtype without Python objects. numpy.dtype() accepts far more, and bytes
 # from a segment must not choose from that.
 _DTYPE = re.compile(r"[<>|][?biufcmMSUV][0-9]{1,10}(\[[0-9A-Za-z/]{1,16}\])?")
-# numpy before 2.3 does not say so itself.
+# Older versions of numpy do not say so themselves.
 _described: Callable[[Any], np.dtype[Any]] = descr_to_dtype
 
 
