@@ -1,9 +1,14 @@
 //! `_core.HashMap`: the operations of a dict, native slots without a Python frame.
 
+mod iterate;
+
+pub use iterate::Items;
+
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
 use crate::segment::{RAW, Segment, getrandom};
 use crate::{key, reading, value};
+use iterate::What;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
@@ -11,7 +16,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use vasmem_engine::Result;
-use vasmem_structs::hashmap::{Cursor, HashMap as Map};
+use vasmem_structs::hashmap::HashMap as Map;
 
 /// A hash map of an attached segment.
 #[pyclass(frozen, subclass, module = "vasmem._core")]
@@ -83,13 +88,7 @@ impl HashMap {
     }
 
     fn iterate(&self, what: What) -> Items {
-        Items {
-            attached: self.attached.clone(),
-            map: self.map,
-            raw: self.raw,
-            what,
-            state: std::sync::Mutex::default(),
-        }
+        Items::new(self.attached.clone(), self.map, self.raw, what)
     }
 }
 
@@ -239,80 +238,5 @@ impl HashMap {
     /// Iterates over pairs of key and value, each pair as it was at one time.
     fn iter_items(&self) -> Items {
         self.iterate(What::Items)
-    }
-}
-
-/// What an iterator yields.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    Keys,
-    Values,
-    Items,
-}
-
-/// Iterator over a hash map: one table of it at a time in memory.
-#[pyclass(frozen, module = "vasmem._core")]
-pub struct Items {
-    attached: Arc<Attached>,
-    map: Map,
-    raw: bool,
-    what: What,
-    state: std::sync::Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    cursor: Cursor,
-    items: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Items {
-    fn next_item(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Vec<u8>)>> {
-        let Ok(mut state) = self.state.try_lock() else {
-            let text = "two threads use one iterator at the same time: make one in each";
-            return Err(Exception::VasmemError.error(text));
-        };
-        loop {
-            if let Some(item) = state.items.next() {
-                return Ok(Some(item));
-            }
-            if state.cursor.is_done() {
-                return Ok(None);
-            }
-            let (map, cursor, values) = (self.map, state.cursor, self.what != What::Keys);
-            let (items, next) = self.attached.read(
-                py,
-                reading!(map: Map, cursor: Cursor, values: bool;
-                    (Vec<(Vec<u8>, Vec<u8>)>, Cursor);
-                    |access| map.scan(access, *cursor, *values)),
-            )?;
-            (state.items, state.cursor) = (items.into_iter(), next);
-        }
-    }
-
-    fn key<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { key::decode(py, bytes) }
-    }
-
-    fn value<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { value::decode(py, bytes) }
-    }
-}
-
-#[pymethods]
-impl Items {
-    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        this
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((key, value)) = self.next_item(py)? else { return Ok(None) };
-        Ok(Some(match self.what {
-            What::Keys => self.key(py, &key)?,
-            What::Values => self.value(py, &value)?,
-            What::Items => {
-                (self.key(py, &key)?, self.value(py, &value)?).into_pyobject(py)?.into_any()
-            }
-        }))
     }
 }
