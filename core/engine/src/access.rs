@@ -18,7 +18,13 @@ use vasmem_memory::{Memory, Offset};
 /// it, is only ever passed through.
 pub const TRIES: u32 = 10_000;
 
-/// A node as it was first seen.
+/// A node as it was seen: what its content is checked against.
+pub trait Seen: Copy {
+    /// The node.
+    fn node(&self) -> Offset;
+}
+
+/// A node as a reader saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// The node.
@@ -31,14 +37,25 @@ pub struct View {
     pub(crate) counter: u64,
     /// The owner's words to lay over it.
     pub(crate) words: (u32, u32),
-    /// In a transaction: number of the entry, or of the fill with `FRESH`.
-    pub(crate) entry: u32,
+}
+
+impl Seen for View {
+    #[inline(always)]
+    fn node(&self) -> Offset {
+        self.node
+    }
 }
 
 impl View {
     #[inline(always)]
-    fn plain(node: Offset, word: u64) -> View {
-        View { node, word, state: 0, counter: word >> 24, words: (0, 0), entry: u32::MAX }
+    pub(crate) fn plain(node: Offset, word: u64) -> View {
+        View { node, word, state: 0, counter: word >> 24, words: (0, 0) }
+    }
+
+    /// Whether words of the owner's record are laid over the node.
+    #[inline(always)]
+    pub(crate) fn is_overlaid(&self) -> bool {
+        self.words.0 != self.words.1
     }
 
     /// The counter that this view stands for.
@@ -49,31 +66,63 @@ impl View {
 
 /// What structures read through: a reader, or a transaction.
 pub trait Access {
-    /// Looks at a node that only leads to the one that decides (inner node, directory). Its offset
-    /// was read under `parent`, which is checked after the node's version was taken and before its
-    /// content is.
+    /// What it keeps of a node that it looked at.
+    type View: Seen;
+
+    /// Looks at a node whose offset was read under `parent`, which is checked after the node's
+    /// version was taken and before its content is. Nothing is noted: it is for nodes that need not
+    /// stay as they are, since the node that decides changes with them, and for those that may turn
+    /// out to [decide](Access::decide).
     ///
     /// # Errors
     /// `Corrupted` if there is no such node, `Conflict` to run again.
-    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View>;
+    fn pass(&mut self, parent: Option<&Self::View>, node: Offset, kind: Kind)
+    -> Result<Self::View>;
 
-    /// Looks at a node whose content decides the result, absence included.
+    /// Notes that the content of a node decides the result, absence included.
     ///
     /// # Errors
-    /// As `navigate`.
-    fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View>;
+    /// `Conflict` to run again.
+    fn decide(&mut self, view: &Self::View) -> Result<Self::View>;
+
+    /// Looks at a node that only leads to the one that decides (inner node), and must stay as it
+    /// is until the end.
+    ///
+    /// # Errors
+    /// As `pass`.
+    fn navigate(
+        &mut self,
+        parent: Option<&Self::View>,
+        node: Offset,
+        kind: Kind,
+    ) -> Result<Self::View>;
+
+    /// Looks at a node that decides.
+    ///
+    /// # Errors
+    /// As `pass`.
+    #[inline(always)]
+    fn read(
+        &mut self,
+        parent: Option<&Self::View>,
+        node: Offset,
+        kind: Kind,
+    ) -> Result<Self::View> {
+        let view = self.pass(parent, node, kind)?;
+        self.decide(&view)
+    }
 
     /// The word at offset `at` of the node, or of a block that only this node points to.
-    fn word(&self, view: &View, at: Offset) -> u64;
+    fn word(&self, view: &Self::View, at: Offset) -> u64;
 
     /// Bytes of a block that only this node points to; the range was checked by `data`.
-    fn bytes(&self, view: &View, at: Offset, into: &mut [u8]);
+    fn bytes(&self, view: &Self::View, at: Offset, into: &mut [u8]);
 
     /// All words of the node's line; the first stands for the version word and is of no use.
     #[inline(always)]
-    fn line_words(&self, view: &View) -> [u64; 8] {
+    fn line_words(&self, view: &Self::View) -> [u64; 8] {
         let mut bytes = [0; 64];
-        self.bytes(view, view.node, &mut bytes);
+        self.bytes(view, view.node(), &mut bytes);
         let (words, _) = bytes.as_chunks::<8>();
         std::array::from_fn(|i| u64::from_le_bytes(words[i]))
     }
@@ -82,16 +131,16 @@ pub trait Access {
     ///
     /// # Errors
     /// `Conflict` if the view is out of date, else `Corrupted`.
-    fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()>;
+    fn data(&self, view: &Self::View, at: Offset, bytes: u64) -> Result<()>;
 
     /// All that was read under this view so far was consistent.
     ///
     /// # Errors
     /// `Conflict` if not.
-    fn check(&self, view: &View) -> Result<()>;
+    fn check(&self, view: &Self::View) -> Result<()>;
 
     /// Shared bytes seen under `view` break an invariant, unless the view is out of date.
-    fn broken(&self, view: &View, invariant: Invariant, at: Offset) -> Error {
+    fn broken(&self, view: &Self::View, invariant: Invariant, at: Offset) -> Error {
         match self.check(view) {
             Ok(()) => Error::corrupted(invariant, at),
             Err(error) => error,
@@ -106,6 +155,15 @@ pub trait Access {
 
     /// The end of what is backed, as far as this process knows.
     fn limit(&self) -> Offset;
+}
+
+/// A reading operation that runs over any kind of access.
+pub trait Reading<T> {
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// Those of the operation; `Conflict` to run again.
+    fn run<A: Access>(&mut self, access: &mut A) -> Result<T>;
 }
 
 /// A reader without lane, lock or registration.
@@ -132,7 +190,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
 
     /// A node that some lane has locked.
     #[cold]
-    fn locked(&self, node: Offset) -> Result<View> {
+    pub(crate) fn locked(&self, node: Offset) -> Result<View> {
         for _ in 0..TRIES {
             match self.look(node)? {
                 Some(view) => return Ok(view),
@@ -183,7 +241,7 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
     #[inline(always)]
     pub fn view_word(&self, view: &View, at: Offset) -> u64 {
         let word = self.segment.memory.load(at, Relaxed);
-        if view.words.0 == view.words.1 { word } else { self.overlaid(view, at).unwrap_or(word) }
+        if view.is_overlaid() { self.overlaid(view, at).unwrap_or(word) } else { word }
     }
 
     /// The owner's word for `at`.
@@ -259,8 +317,10 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
 }
 
 impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
+    type View = View;
+
     #[inline(always)]
-    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
+    fn pass(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
         let view = match self.segment.node(node, kind) {
             Ok(()) => self.line(node),
             Err(error) => Err(error),
@@ -274,8 +334,13 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
     }
 
     #[inline(always)]
-    fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
-        self.navigate(parent, node, kind)
+    fn decide(&mut self, view: &View) -> Result<View> {
+        Ok(*view)
+    }
+
+    #[inline(always)]
+    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
+        self.pass(parent, node, kind)
     }
 
     #[inline(always)]
@@ -286,7 +351,7 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
     #[inline(always)]
     fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
         self.segment.memory.copy_out(at, into);
-        if view.words.0 != view.words.1 {
+        if view.is_overlaid() {
             self.overlay_bytes(view, at, into);
         }
     }

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use vasmem_memory::Offset;
 
+use crate::access::View;
 use crate::layout::Kind;
+use crate::writes::Writes;
 
 /// What a transaction does with a node.
 pub(crate) mod mode {
@@ -23,6 +25,8 @@ pub(crate) mod mode {
     pub const COMMUTE: u8 = 32;
     /// It is unlocked last.
     pub const LAST: u8 = 64;
+    /// It was locked when it was seen: its view is kept.
+    pub const CLOSELY: u8 = 128;
     /// Modes that move the counter.
     pub const CHANGES: u8 = WRITE | FREE | FRESH | COMMUTE;
 }
@@ -36,14 +40,6 @@ pub(crate) struct Entry {
     /// Its place in `entries`.
     pub number: u32,
     pub mode: u8,
-}
-
-/// A word to be written; `entry` is the node that gates it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Write {
-    pub entry: u32,
-    pub at: Offset,
-    pub value: u64,
 }
 
 /// A change of a word that is made absolute under its lock: bits that must be clear are set, bits
@@ -83,12 +79,6 @@ impl Placed for Entry {
     #[inline(always)]
     fn place(&self) -> Offset {
         self.node
-    }
-}
-impl Placed for Write {
-    #[inline(always)]
-    fn place(&self) -> Offset {
-        self.at
     }
 }
 impl Placed for Commute {
@@ -140,13 +130,6 @@ impl<T: Placed> List<T> {
         }
     }
 
-    /// Puts the items into another order; nothing can be found by place afterwards.
-    pub fn sort_by_key<K: Ord>(&mut self, key: impl Fn(&T) -> K) {
-        if !self.items.is_sorted_by_key(&key) {
-            self.items.sort_by_key(&key);
-        }
-    }
-
     pub fn clear(&mut self) {
         self.items.clear();
         if !self.index.is_empty() {
@@ -174,12 +157,14 @@ impl<T> std::ops::DerefMut for List<T> {
 #[derive(Default)]
 pub(crate) struct Buffers {
     pub entries: List<Entry>,
-    pub writes: List<Write>,
+    pub writes: Writes,
     pub commutes: List<Commute>,
     fills: Vec<Fill>,
     /// Fills by place, once there are many.
     fill_index: BTreeMap<Offset, u32>,
     pub arena: Vec<u8>,
+    /// Nodes that were locked when they were seen.
+    views: Vec<View>,
     /// An owner's record was overwritten while its words were read: what was read is worth nothing,
     /// though the node may still come to the counter that was seen.
     pub stale: Cell<bool>,
@@ -192,6 +177,7 @@ impl Buffers {
         self.commutes.clear();
         self.fills.clear();
         self.arena.clear();
+        self.views.clear();
         self.stale.set(false);
         if !self.fill_index.is_empty() {
             self.fill_index.clear();
@@ -210,22 +196,16 @@ impl Buffers {
         number
     }
 
-    pub fn put_write(&mut self, write: Write) {
-        match self.writes.find(write.at) {
-            Some(i) => self.writes[i].value = write.value,
-            None => self.writes.push(write),
-        }
+    /// Keeps how a locked node was seen, the latest look alone.
+    pub fn keep_view(&mut self, view: View) {
+        self.views.retain(|known| known.node != view.node);
+        self.views.push(view);
     }
 
-    /// Words one after the other, none of which is in `writes` yet.
-    pub fn put_run(&mut self, entry: u32, at: Offset, words: &[[u8; 8]]) {
-        for (i, word) in words.iter().enumerate() {
-            let (at, value) = (at + i as u64 * 8, u64::from_le_bytes(*word));
-            self.writes.push(Write { entry, at, value });
-        }
-        if !words.is_empty() {
-            self.entries[entry as usize].mode |= mode::WRITE;
-        }
+    /// How a node that was locked was seen.
+    #[cold]
+    pub fn find_view(&self, node: Offset) -> Option<&View> {
+        self.views.iter().find(|view| view.node == node)
     }
 
     /// The gathered change of the word at `at`, which `node` gates.
@@ -309,7 +289,7 @@ impl Buffers {
 /// Hashes offsets, which are already spread out, by one multiplication.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct OffsetHasher(u64);
-type BuildOffsetHasher = std::hash::BuildHasherDefault<OffsetHasher>;
+pub(crate) type BuildOffsetHasher = std::hash::BuildHasherDefault<OffsetHasher>;
 
 impl std::hash::Hasher for OffsetHasher {
     fn write(&mut self, bytes: &[u8]) {

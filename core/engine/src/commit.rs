@@ -6,7 +6,7 @@
 //! all are gone before IDLE. **C4** nothing is visible before it is durable.
 
 use crate::access::{Peek, TRIES};
-use crate::buffers::{Buffers, Commute, Entry, Write, mode};
+use crate::buffers::{Buffers, Commute, Entry, mode};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
@@ -261,7 +261,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let Buffers { commutes, writes, .. } = &mut self.lane.buffers;
         for &Commute { entry, at, set, clear, add, run } in commutes.iter() {
             let known = writes.find(at);
-            let now = known.map_or_else(|| memory.load(at, Relaxed), |i| writes[i].value);
+            let now = known.map_or_else(|| memory.load(at, Relaxed), |i| writes.value(i));
             if let Some(kind) = run {
                 let descriptor = at & !(LINE - 1);
                 let meta = Meta(memory.load(descriptor + descriptor::META, Relaxed));
@@ -279,8 +279,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             }
             let value = (now & !clear | set).wrapping_add(add);
             match known {
-                Some(i) => writes[i].value = value,
-                None => writes.push(Write { entry, at, value }),
+                Some(i) => writes.set(i, value),
+                None => writes.push(entry, at, value),
             }
         }
         Ok(())
@@ -316,8 +316,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         for (rank, entry) in lane.listed.iter().enumerate() {
             lane.rank[entry.number as usize] = rank as u32;
         }
-        let rank = |write: &Write| lane.rank[write.entry as usize];
-        lane.buffers.writes.sort_by_key(rank);
+        lane.buffers.writes.group(&lane.rank);
     }
 
     /// Step 4: targets, words and sum; fence; COMMITTED.
@@ -325,10 +324,6 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let (memory, counts) = (&self.segment.memory, self.counts());
         let fenced = memory.needs_flush() && self.lane.buffers.arena.len() > SUMMED_BYTES_MAX;
         self.draw_record(fenced);
-        let Lane { image, continuation, .. } = &*self.lane;
-        let inline = image.len().min(self.segment.geometry.inline_words() as usize * 8);
-        memory.copy_in(self.lane.at + lane::ENTRIES, &image[..inline]);
-        memory.copy_in(continuation.0, &image[inline..]);
         memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
         if memory.needs_flush() {
             self.persist_record(prepared, counts, fenced);
@@ -339,35 +334,54 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         self.hit(Point::Committed)
     }
 
-    /// The entries as they will stand in the record.
+    /// Writes the entries of the record.
     fn draw_record(&mut self, fenced: bool) {
         let Lane { image, listed, buffers, .. } = &mut *self.lane;
         image.clear();
-        let mut pair = |first: u64, second: u64| {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&first.to_le_bytes());
-            bytes[8..].copy_from_slice(&second.to_le_bytes());
-            image.extend_from_slice(&bytes);
-        };
+        let owners = buffers.writes.entries();
         let mut words_end = 0;
         for entry in listed {
-            while buffers.writes.get(words_end).is_some_and(|write| write.entry == entry.number) {
+            while owners.get(words_end) == Some(&entry.number) {
                 words_end += 1;
             }
-            pair(entry.node | flags(entry.mode), target(*entry) << 24 | words_end as u64);
+            image.push([entry.node | flags(entry.mode), target(*entry) << 24 | words_end as u64]);
         }
-        for write in buffers.writes.iter() {
-            pair(write.at, write.value);
-        }
+        let nodes = image.len() as u64;
         for fill in buffers.fills() {
-            pair(fill.at, fill.len as u64 | if fenced || fill.nodes { FENCED } else { 0 });
+            image.push([fill.at, fill.len as u64 | if fenced || fill.nodes { FENCED } else { 0 }]);
+        }
+        let Lane { image, buffers, .. } = &*self.lane;
+        let (listed, fills) = image.split_at(nodes as usize);
+        let words = buffers.writes.pairs();
+        self.put_pairs(0, listed);
+        self.put_pairs(nodes, words);
+        self.put_pairs(nodes + words.len() as u64, fills);
+    }
+
+    /// Writes pairs into the record, `first` pairs behind its start: in the lane as far as it has
+    /// room, then in the continuation.
+    #[inline]
+    fn put_pairs(&self, first: u64, pairs: &[[u64; 2]]) {
+        let memory = &self.segment.memory;
+        let inline = (self.segment.geometry.inline_words() / 2).saturating_sub(first) as usize;
+        let (here, there) = pairs.split_at(inline.min(pairs.len()));
+        memory.store_words(self.place(first * 2), here.as_flattened());
+        if !there.is_empty() {
+            let at = self.place((first + here.len() as u64) * 2);
+            memory.store_words(at, there.as_flattened());
         }
     }
 
     /// Fence 1: unpublished space and record. Space too large to be summed is fenced first.
+    #[cold]
     fn persist_record(&self, prepared: State, counts: Counts, fenced: bool) {
         let (memory, lane) = (&self.segment.memory, &*self.lane);
-        let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &lane.image);
+        let image = &lane.image;
+        let (listed, fills) = image.split_at(counts.nodes as usize);
+        let words = lane.buffers.writes.pairs();
+        let pairs = [listed, words, fills].into_iter().flatten().flatten();
+        let bytes: Vec<u8> = pairs.flat_map(|word| word.to_le_bytes()).collect();
+        let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &bytes);
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
             memory.flush(fill.at, fill.len as u64);
@@ -381,17 +395,17 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             memory.drain();
         }
         memory.store(lane.at + lane::SUM, sum, Relaxed);
-        let inline = lane.image.len().min(self.segment.geometry.inline_words() as usize * 8);
+        let inline = bytes.len().min(self.segment.geometry.inline_words() as usize * 8);
         memory.flush(lane.at, lane::ENTRIES + inline as u64);
-        if lane.image.len() > inline {
-            memory.flush(lane.continuation.0, (lane.image.len() - inline) as u64);
+        if bytes.len() > inline {
+            memory.flush(lane.continuation.0, (bytes.len() - inline) as u64);
         }
         memory.drain();
     }
 
     fn apply_words(&self) -> Result<()> {
-        for write in self.lane.buffers.writes.iter() {
-            self.segment.memory.store(write.at, write.value, Relaxed);
+        for &[at, value] in self.lane.buffers.writes.pairs() {
+            self.segment.memory.store(at, value, Relaxed);
             self.hit(Point::Applied)?;
         }
         Ok(())
@@ -410,9 +424,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         if memory.needs_flush() {
             let mut line = Offset::MAX;
-            for write in self.lane.buffers.writes.iter() {
-                if write.at & !(LINE - 1) != line {
-                    line = write.at & !(LINE - 1);
+            for &[at, _] in self.lane.buffers.writes.pairs() {
+                if at & !(LINE - 1) != line {
+                    line = at & !(LINE - 1);
                     memory.flush(line, LINE);
                 }
             }

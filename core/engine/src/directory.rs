@@ -4,7 +4,7 @@
 //! last slot of a block's last line leads to the next block. A slot's record is `kind 8 | flags 8 |
 //! name length 16 | 0 32`, the structure's first node, the name. **D1** each name stands once.
 
-use crate::access::{Access, View};
+use crate::access::Access;
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::layout::{GRANULE, Kind, LINE, NODE_WORDS};
@@ -34,8 +34,8 @@ pub struct Named {
 }
 
 /// Where a slot is.
-struct Slot {
-    view: View,
+struct Slot<V> {
+    view: V,
     at: Offset,
     record: Offset,
 }
@@ -48,10 +48,10 @@ fn tag(name: &str) -> u64 {
 fn walk<A: Access, T>(
     first: Offset,
     access: &mut A,
-    mut visit: impl FnMut(&mut A, &View, Offset, u64) -> Result<Option<T>>,
+    mut visit: impl FnMut(&mut A, &A::View, Offset, u64) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
     let mut block = first;
-    let mut parent: Option<View> = None;
+    let mut parent: Option<A::View> = None;
     for _ in 0..BLOCKS_MAX {
         for line in 0..LINES {
             let node = block + line * LINE;
@@ -78,7 +78,7 @@ fn walk<A: Access, T>(
     Err(Error::corrupted(Invariant::Directory, first))
 }
 
-fn read_record<A: Access>(access: &mut A, view: &View, record: Offset) -> Result<Named> {
+fn read_record<A: Access>(access: &mut A, view: &A::View, record: Offset) -> Result<Named> {
     let mut head = [0; 16];
     access.data(view, record, 16)?;
     access.bytes(view, record, &mut head);
@@ -109,7 +109,7 @@ fn find_slot<A: Access>(
     access: &mut A,
     first: Offset,
     name: &str,
-) -> Result<Option<(Slot, Named)>> {
+) -> Result<Option<(Slot<A::View>, Named)>> {
     walk(first, access, |access, view, at, word| {
         if word & !OFFSET_MASK != tag(name) || word & OFFSET_MASK == 0 {
             return Ok(None);

@@ -8,7 +8,7 @@
 //! is still of the kind for which the block was chosen (**H3**).
 
 use crate::access::{Peek, TRIES};
-use crate::buffers::{Buffers, Commute, Write, mode};
+use crate::buffers::{Buffers, Commute, mode};
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, mutated};
@@ -222,7 +222,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn fresh_span(&self, at: Offset) -> Option<(Meta, Place)> {
         let place = self.segment.geometry.in_heap(at).then(|| self.segment.geometry.place(at))?;
         let write = self.lane.buffers.writes.find(place.descriptor + descriptor::META)?;
-        let meta = Meta(self.lane.buffers.writes[write].value);
+        let meta = Meta(self.lane.buffers.writes.value(write));
         (meta.kind() == Kind::SPAN && at == place.granule).then_some((meta, place))
     }
 
@@ -230,7 +230,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let at = place.descriptor + descriptor::META;
         self.segment.data(place.granule, meta.granules().saturating_mul(GRANULE))?;
         let entry = self.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
-        self.lane.buffers.put_write(Write { entry, at, value: 0 });
+        self.lane.buffers.writes.put(entry, at, 0);
         self.change_map(place.granule, meta.granules(), false)
     }
 
@@ -276,7 +276,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let entry = self.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
         let meta = Meta::new(Kind::SPAN, owner, granules);
         let meta_at = place.descriptor + descriptor::META;
-        self.lane.buffers.put_write(Write { entry, at: meta_at, value: meta.0 });
+        self.lane.buffers.writes.put(entry, meta_at, meta.0);
         Ok(at)
     }
 
@@ -493,7 +493,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 let entry = tx.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
                 let kept = [(lane::KEPT, at), (lane::KEPT_BYTES, granules * GRANULE)];
                 for (word, value) in kept {
-                    tx.lane.buffers.put_write(Write { entry, at: tail + word, value });
+                    tx.lane.buffers.writes.put(entry, tail + word, value);
                 }
                 if old.0 != 0 {
                     tx.free(old.0)?;

@@ -32,8 +32,8 @@ pub struct Lane {
     /// Entries to be listed, in list order; and where in it each entry stands.
     pub(crate) listed: Vec<Entry>,
     pub(crate) rank: Vec<u32>,
-    /// Entries of the record while they are drawn.
-    pub(crate) image: Vec<u8>,
+    /// The record's pairs for nodes, then those for fills, while it is drawn.
+    pub(crate) image: Vec<[u64; 2]>,
     /// Heap block for records that are too large: offset and bytes.
     pub(crate) continuation: (Offset, u64),
     pub(crate) blocked_by_token: bool,

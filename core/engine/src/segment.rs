@@ -1,7 +1,8 @@
 //! An attached segment: memory, geometry, and what this process knows about them.
 
-use crate::access::Peek;
+use crate::access::{Peek, Reading};
 use crate::error::{Error, Holder, Invariant, Result};
+use crate::glance::Glance;
 use crate::host::{Host, Patience};
 use crate::lab::Switches;
 use crate::lanes::Lanes;
@@ -150,6 +151,31 @@ impl<M: Memory, H: Host> Segment<M, H> {
     #[inline]
     pub fn lanes_used(&self) -> u64 {
         self.memory.load(header::LANES_USED, Acquire).min(self.geometry.lanes)
+    }
+
+    /// Runs `reading` until its view was consistent, first at a glance. As [`Segment::read`].
+    ///
+    /// # Errors
+    /// Those of `reading`; `Conflict` never leaves.
+    #[inline(always)]
+    pub fn consult<T>(
+        &self,
+        patience: &mut dyn Patience,
+        reading: &mut impl Reading<T>,
+    ) -> Result<T> {
+        match reading.run(&mut Glance::new(self)) {
+            Err(Error::Conflict) => self.consult_closely(patience, reading),
+            done => done,
+        }
+    }
+
+    #[cold]
+    fn consult_closely<T>(
+        &self,
+        patience: &mut dyn Patience,
+        reading: &mut impl Reading<T>,
+    ) -> Result<T> {
+        self.read(patience, |peek| reading.run(peek))
     }
 
     /// Runs `body` over a consistent view again and again until nobody was in between. Takes no

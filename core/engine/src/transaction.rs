@@ -5,13 +5,15 @@
 //! **T2** a block freed here is not allocated here again. **T3** fresh space is filled under the
 //! lock of its run, and nodes in it under their own lock (E2, E3).
 
-use crate::access::{Access, Peek, View};
-use crate::buffers::{Commute, Write, mode};
-use crate::error::{Error, Result};
+use crate::access::{Access, Peek, Seen, View};
+use crate::buffers::{Commute, mode};
+use crate::error::{Error, Invariant, Result};
 use crate::host::{Host, Patience};
+use crate::lab::{Mutation, mutated};
 use crate::lanes::Lane;
 use crate::layout::{Kind, LINE};
 use crate::segment::Segment;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use vasmem_memory::{Memory, Offset};
 
 /// One attempt at a transaction.
@@ -22,8 +24,28 @@ pub struct Transaction<'a, M, H> {
     pub(crate) patience: &'a mut dyn Patience,
 }
 
-/// The `entry` of a view of a node that this transaction makes.
-const FRESH: u32 = 1 << 31;
+/// A node as a transaction saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Touched {
+    /// The node.
+    pub node: Offset,
+    /// Its version word then.
+    word: u64,
+    /// Number of its entry, or `FRESH`, or `PASSED`.
+    entry: u32,
+}
+
+impl Seen for Touched {
+    #[inline(always)]
+    fn node(&self) -> Offset {
+        self.node
+    }
+}
+
+/// The `entry` of a node that this transaction makes.
+const FRESH: u32 = u32::MAX;
+/// The `entry` of a node that was passed.
+const PASSED: u32 = u32::MAX - 1;
 
 impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Goes on with what `lane` has gathered so far.
@@ -40,35 +62,106 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         Peek::new(self.segment)
     }
 
-    fn see(&mut self, parent: Option<&View>, node: Offset, kind: Kind, mode: u8) -> Result<View> {
+    #[inline(always)]
+    fn see(&mut self, parent: Option<&Touched>, node: Offset, kind: Kind) -> Result<Touched> {
         if self.makes(node) {
-            return Ok(View { node, word: 0, state: 0, counter: 0, words: (0, 0), entry: FRESH });
+            return Ok(Touched { node, word: 0, entry: FRESH });
         }
-        let parent = parent.filter(|parent| parent.entry == u32::MAX || parent.entry & FRESH == 0);
-        let mut view = self.peek().navigate(parent, node, kind)?;
-        view.entry = self.lane.buffers.entry(node, 0);
-        let entry = &mut self.lane.buffers.entries[view.entry as usize];
-        if entry.mode & mode::SEEN != 0 && entry.counter != view.counter {
+        let segment = self.segment;
+        let found = segment.node(node, kind);
+        let word = if found.is_ok() { segment.memory.load(node, Acquire) } else { 1 };
+        if word & 1 != 0 {
+            return self.see_locked(parent, node, kind);
+        }
+        if let Some(parent) = parent
+            && !mutated(Mutation::NoParentRecheck)
+        {
+            self.check(parent)?;
+        }
+        Ok(Touched { node, word, entry: PASSED })
+    }
+
+    /// As `see`, of a node that is locked, or not one at all. It is noted, since its view is kept
+    /// with its entry.
+    #[cold]
+    fn see_locked(
+        &mut self,
+        parent: Option<&Touched>,
+        node: Offset,
+        kind: Kind,
+    ) -> Result<Touched> {
+        let view = self.peek().navigate(None, node, kind);
+        if let Some(parent) = parent
+            && !mutated(Mutation::NoParentRecheck)
+        {
+            self.check(parent)?;
+        }
+        let view = view?;
+        let touched = self.note(node, view.word, view.counter, 0)?;
+        if view.state != 0 {
+            self.keep_closely(&touched, view);
+        }
+        Ok(touched)
+    }
+
+    #[cold]
+    fn keep_closely(&mut self, touched: &Touched, view: View) {
+        let buffers = &mut self.lane.buffers;
+        buffers.entries[touched.entry as usize].mode |= mode::CLOSELY;
+        buffers.keep_view(view);
+    }
+
+    /// Notes a node with the counter that its view stands for.
+    #[inline(always)]
+    fn note(&mut self, node: Offset, word: u64, counter: u64, mode: u8) -> Result<Touched> {
+        let buffers = &mut self.lane.buffers;
+        let number = buffers.entry(node, 0);
+        let entry = &mut buffers.entries[number as usize];
+        if entry.mode & mode::SEEN != 0 && entry.counter != counter {
             return Err(Error::Conflict);
         }
-        entry.counter = view.counter;
+        entry.counter = counter;
         entry.mode |= mode | mode::SEEN;
-        Ok(view)
+        Ok(Touched { node, word, entry: number })
+    }
+
+    #[inline(always)]
+    fn note_as(&mut self, touched: &Touched, mode: u8) -> Result<Touched> {
+        match touched.entry {
+            FRESH => {}
+            PASSED => return self.note(touched.node, touched.word, touched.word >> 24, mode),
+            entry => self.lane.buffers.entries[entry as usize].mode |= mode,
+        }
+        Ok(*touched)
+    }
+
+    /// What is known of a node that was locked when it was seen.
+    #[inline(always)]
+    fn close_view(&self, touched: &Touched) -> Option<&View> {
+        let buffers = &self.lane.buffers;
+        if touched.entry >= PASSED
+            || buffers.entries[touched.entry as usize].mode & mode::CLOSELY == 0
+        {
+            return None;
+        }
+        buffers.find_view(touched.node).filter(|view| view.word == touched.word)
     }
 
     /// Looks at a descriptor, whose place was computed and needs no check.
-    pub(crate) fn see_line(&mut self, node: Offset, mode: u8) -> Result<View> {
-        let mut view = self.peek().line(node)?;
-        view.entry = self.lane.buffers.entry(node, mode | mode::SEEN);
-        self.lane.buffers.entries[view.entry as usize].counter = view.counter;
-        Ok(view)
+    pub(crate) fn see_line(&mut self, node: Offset, mode: u8) -> Result<Touched> {
+        let view = self.peek().line(node)?;
+        let touched = self.note(node, view.word, view.counter, mode)?;
+        if view.state != 0 {
+            self.keep_closely(&touched, view);
+        }
+        Ok(touched)
     }
 
     /// Validation compares counters, which cannot tell whether an overlay was still the one of
     /// `view` when it was read: the owner unlocks at the very counter that the view stands for.
-    #[inline]
+    #[cold]
     fn check_overlay(&self, view: &View) {
-        if view.words.0 != view.words.1 && !self.peek().recheck(view) {
+        if view.is_overlaid() && !self.peek().recheck(view) {
             self.lane.buffers.stale.set(true);
         }
     }
@@ -81,7 +174,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     }
 
     /// Writes a word of the node, or of a block that only this node points to.
-    pub fn write(&mut self, view: &View, at: Offset, value: u64) {
+    pub fn write(&mut self, view: &Touched, at: Offset, value: u64) {
         let buffers = &mut self.lane.buffers;
         if buffers.has_fills()
             && let Some(fill) = buffers.find_fill(at)
@@ -90,20 +183,21 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
             buffers.arena[from..from + 8].copy_from_slice(&value.to_le_bytes());
             return;
         }
-        debug_assert!(view.entry & FRESH == 0, "a fresh node is written through its fill");
+        debug_assert!(view.entry < PASSED, "a node is noted before it is written");
         buffers.entries[view.entry as usize].mode |= mode::WRITE;
-        buffers.put_write(Write { entry: view.entry, at, value });
+        buffers.writes.put(view.entry, at, value);
     }
 
     /// Overwrites bytes of a block that only this node points to. The bytes beside them in their
     /// first and last word stay as they were seen under `view`.
-    pub fn write_bytes(&mut self, view: &View, at: Offset, bytes: &[u8]) {
+    pub fn write_bytes(&mut self, view: &Touched, at: Offset, bytes: &[u8]) {
         let (mut place, end) = (at & !7, at + bytes.len() as u64);
         // Nothing is overwritten twice by a transaction that has written nothing yet.
         let first = self.lane.buffers.writes.is_empty() && !self.lane.buffers.has_fills();
         if first && at == place {
             let (words, _) = bytes.as_chunks::<8>();
-            self.lane.buffers.put_run(view.entry, at, words);
+            self.lane.buffers.writes.push_run(view.entry, at, words);
+            self.lane.buffers.entries[view.entry as usize].mode |= mode::WRITE;
             place += words.len() as u64 * 8;
         }
         while place < end {
@@ -121,8 +215,9 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
 
     /// Frees the node itself, from which nothing leads anywhere any more (E2: its counter moves).
     /// Its space is freed with the block that holds it.
-    pub fn free_node(&mut self, view: &View) {
-        if view.entry & FRESH == 0 {
+    pub fn free_node(&mut self, view: &Touched) {
+        debug_assert!(view.entry != PASSED, "a node is noted before it is freed");
+        if view.entry != FRESH {
             self.lane.buffers.entries[view.entry as usize].mode |= mode::FREE;
         }
     }
@@ -133,7 +228,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// `Corrupted` if there is no such node.
     pub fn add(&mut self, node: Offset, kind: Kind, at: Offset, by: u64) -> Result<()> {
         if self.makes(node) {
-            let view = self.see(None, node, kind, 0)?;
+            let view = self.navigate(None, node, kind)?;
             let sum = self.word(&view, at).wrapping_add(by);
             self.write(&view, at, sum);
             return Ok(());
@@ -157,8 +252,8 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         self.lane.buffers.put_fill(at, true, |arena| {
             arena.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         });
-        if !crate::lab::mutated(crate::lab::Mutation::FillUnlockedParentFirst)
-            && !crate::lab::mutated(crate::lab::Mutation::FreeWithoutBumpFillUnlocked)
+        if !mutated(Mutation::FillUnlockedParentFirst)
+            && !mutated(Mutation::FreeWithoutBumpFillUnlocked)
         {
             for line in (at..at + words.len() as u64 * 8).step_by(LINE as usize) {
                 self.lane.buffers.entry(line, mode::FRESH);
@@ -190,21 +285,28 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
 }
 
 impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
+    type View = Touched;
+
     #[inline]
-    fn navigate(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
-        self.see(parent, node, kind, 0)
+    fn pass(&mut self, parent: Option<&Touched>, node: Offset, kind: Kind) -> Result<Touched> {
+        self.see(parent, node, kind)
     }
 
     #[inline]
-    fn read(&mut self, parent: Option<&View>, node: Offset, kind: Kind) -> Result<View> {
-        self.see(parent, node, kind, mode::READ)
+    fn decide(&mut self, view: &Touched) -> Result<Touched> {
+        self.note_as(view, mode::READ)
+    }
+
+    fn navigate(&mut self, parent: Option<&Touched>, node: Offset, kind: Kind) -> Result<Touched> {
+        let view = self.see(parent, node, kind)?;
+        self.note_as(&view, 0)
     }
 
     #[inline]
-    fn word(&self, view: &View, at: Offset) -> u64 {
+    fn word(&self, view: &Touched, at: Offset) -> u64 {
         let buffers = &self.lane.buffers;
         if let Some(i) = buffers.writes.find(at) {
-            return buffers.writes[i].value;
+            return buffers.writes.value(i);
         }
         if buffers.has_fills()
             && let Some(fill) = buffers.find_fill(at)
@@ -213,9 +315,15 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             let bytes = buffers.arena[from..].first_chunk::<8>();
             return bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         }
-        let mut word = self.peek().view_word(view, at);
-        self.check_overlay(view);
-        if view.entry & FRESH == 0
+        let mut word = match self.close_view(view) {
+            None => self.segment.memory.load(at, Relaxed),
+            Some(view) => {
+                let word = self.peek().view_word(view, at);
+                self.check_overlay(view);
+                word
+            }
+        };
+        if view.entry < PASSED
             && buffers.entries[view.entry as usize].mode & mode::COMMUTE != 0
             && let Some(i) = buffers.commutes.find(at)
         {
@@ -226,7 +334,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
     }
 
     #[inline]
-    fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
+    fn bytes(&self, view: &Touched, at: Offset, into: &mut [u8]) {
         let buffers = &self.lane.buffers;
         if buffers.has_fills()
             && let Some(fill) = buffers.find_fill(at)
@@ -236,8 +344,13 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             into[..len].copy_from_slice(&buffers.arena[from..from + len]);
             return;
         }
-        self.peek().bytes(view, at, into);
-        self.check_overlay(view);
+        match self.close_view(view) {
+            None => self.segment.memory.copy_out(at, into),
+            Some(view) => {
+                self.peek().bytes(view, at, into);
+                self.check_overlay(view);
+            }
+        }
         if buffers.writes.is_empty() {
             return;
         }
@@ -246,7 +359,7 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
             let Some(i) = buffers.writes.find(place) else {
                 continue;
             };
-            for (k, byte) in buffers.writes[i].value.to_le_bytes().into_iter().enumerate() {
+            for (k, byte) in buffers.writes.value(i).to_le_bytes().into_iter().enumerate() {
                 let here = place + k as u64;
                 if (at..end).contains(&here) {
                     into[(here - at) as usize] = byte;
@@ -256,16 +369,22 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
     }
 
     #[inline]
-    fn data(&self, view: &View, at: Offset, bytes: u64) -> Result<()> {
-        if view.entry & FRESH != 0 {
-            return self.segment.data(at, bytes);
+    fn data(&self, view: &Touched, at: Offset, bytes: u64) -> Result<()> {
+        match self.segment.data(at, bytes) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.broken(view, Invariant::Offset, at)),
         }
-        self.peek().data(view, at, bytes)
     }
 
     #[inline]
-    fn check(&self, view: &View) -> Result<()> {
-        if view.entry & FRESH != 0 { Ok(()) } else { self.peek().check(view) }
+    fn check(&self, view: &Touched) -> Result<()> {
+        if view.entry == FRESH {
+            return Ok(());
+        }
+        match self.close_view(view) {
+            None => self.peek().check(&View::plain(view.node, view.word)),
+            Some(view) => self.peek().check(view),
+        }
     }
 
     fn prefetch(&self, at: Offset) {

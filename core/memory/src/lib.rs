@@ -96,6 +96,13 @@ pub trait Memory {
     /// Copies bytes in, at any alignment. Relaxed, and never touches a byte outside the range.
     fn copy_in(&self, at: Offset, from: &[u8]);
 
+    /// Writes words one after the other from the 8-aligned `at` on, relaxed.
+    fn store_words(&self, at: Offset, words: &[u64]) {
+        for (i, &word) in words.iter().enumerate() {
+            self.store(at + i as u64 * 8, word, Ordering::Relaxed);
+        }
+    }
+
     /// Orders this thread's accesses before and after it. It does not wait for flushes.
     fn fence(&self, order: Ordering);
 

@@ -261,6 +261,13 @@ impl Memory for Mapped {
         }
     }
 
+    #[inline(always)]
+    fn store_words(&self, at: Offset, words: &[u64]) {
+        if !self.window().store_words_open(at, words) {
+            self.store_words_slowly(at, words);
+        }
+    }
+
     #[inline]
     fn fence(&self, order: Ordering) {
         if order != Ordering::Relaxed {
@@ -343,6 +350,14 @@ impl Mapped {
                 |tap, ()| tap.store(at, &value.to_le_bytes()),
             ),
             None => _ = self.refused(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_words_slowly(&self, at: Offset, words: &[u64]) {
+        for (i, &word) in words.iter().enumerate() {
+            self.store_slowly(at.saturating_add(i as u64 * 8), word, Ordering::Relaxed);
         }
     }
 

@@ -101,6 +101,15 @@ impl Window {
         }
     }
 
+    /// Writes words from the 8-aligned `at` on, on the fast path; false, and nothing done, if not
+    /// all of them are open.
+    #[inline(always)]
+    pub(crate) fn store_words_open(&self, at: u64, words: &[u64]) -> bool {
+        // SAFETY: any bytes of words are bytes, and there are 8 to each.
+        let bytes = unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) };
+        at.is_multiple_of(8) && self.copy_in_open(at, bytes)
+    }
+
     #[inline(always)]
     fn span_below(&self, at: u64, len: u64, bound: u64) -> Option<*mut u8> {
         let bound = bound * 8;

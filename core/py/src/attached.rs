@@ -6,10 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use vasmem_engine::access::Peek;
 use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::OsHost;
-use vasmem_engine::{Error, Holder, Invariant, Result, Segment, Transaction};
+use vasmem_engine::{Error, Holder, Invariant, Reading, Result, Segment, Transaction};
 use vasmem_memory::{Mapped, Memory};
 
 /// The engine over a mapped file.
@@ -124,10 +123,10 @@ impl Attached {
         self.ensure_open()?;
         let mut body = body;
         if self.is_inside(py)? {
-            return self.inside(py, |tx| body.in_transaction(tx));
+            return self.inside(py, |tx| body.run(tx));
         }
         let mut waiter = Waiter::new(py, self.timeout_s());
-        let done = self.engine.read(&mut waiter, |peek| body.in_peek(peek));
+        let done = self.engine.consult(&mut waiter, &mut body);
         self.settle(done, &mut waiter)
     }
 
@@ -308,26 +307,12 @@ impl Drop for Attached {
     }
 }
 
-/// A reading operation, over either kind of access.
-pub trait Reading<T> {
-    /// As a reader.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn in_peek(&mut self, peek: &mut Peek<'_, Mapped, OsHost>) -> Result<T>;
-    /// As a part of a transaction.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn in_transaction(&mut self, tx: &mut Transaction<'_, Mapped, OsHost>) -> Result<T>;
-}
-
-/// Makes a [`Reading`] of one expression over `access`.
+/// Makes a [`vasmem_engine::Reading`] of one expression over `access`.
 #[macro_export]
 macro_rules! reading {
     ($($captured:ident: $type:ty),* ; $result:ty ; |$access:ident| $body:expr) => {{
         struct Body<'a> { $($captured: $type,)* lifetime: std::marker::PhantomData<&'a ()> }
-        impl Body<'_> {
+        impl vasmem_engine::Reading<$result> for Body<'_> {
             #[inline]
             fn run<A: vasmem_engine::Access>(
                 &mut self,
@@ -335,23 +320,6 @@ macro_rules! reading {
             ) -> vasmem_engine::Result<$result> {
                 let Body { $($captured,)* .. } = self;
                 $body
-            }
-        }
-        impl $crate::attached::Reading<$result> for Body<'_> {
-            #[inline]
-            fn in_peek(
-                &mut self,
-                peek: &mut vasmem_engine::access::Peek<
-                    '_, vasmem_memory::Mapped, vasmem_engine::os::OsHost>,
-            ) -> vasmem_engine::Result<$result> {
-                self.run(peek)
-            }
-            fn in_transaction(
-                &mut self,
-                tx: &mut vasmem_engine::Transaction<
-                    '_, vasmem_memory::Mapped, vasmem_engine::os::OsHost>,
-            ) -> vasmem_engine::Result<$result> {
-                self.run(tx)
             }
         }
         Body { $($captured,)* lifetime: std::marker::PhantomData }

@@ -9,7 +9,7 @@ pub use vasmem_engine::lab::{Action, Mutation, Point};
 pub use vasmem_engine::record::{Phase, Record};
 pub use vasmem_engine::simulated::{Attached, Bounded, Calm, Eager, Machine, Port, Process};
 pub use vasmem_engine::version::Version;
-pub use vasmem_engine::{Access, Error, Kind, Offset, Reached, Result, Transaction, View};
+pub use vasmem_engine::{Access, Error, Kind, Offset, Reached, Result, Seen, Touched, Transaction};
 pub use vasmem_memory::{Medium, Memory, Ordering};
 
 /// Kind of the nodes that tests use.
@@ -65,25 +65,25 @@ pub fn few() -> Bounded {
 }
 
 /// Reads the pair of `node` in a transaction, as a deciding read.
-pub fn pair(tx: &mut Tx<'_>, node: Offset) -> Result<(View, u64)> {
+pub fn pair(tx: &mut Tx<'_>, node: Offset) -> Result<(Touched, u64)> {
     let view = tx.read(None, node, KIND)?;
     let value = both(tx, &view)?;
     Ok((view, value))
 }
 
 /// The pair under a view; panics if it is torn though the view holds.
-pub fn both<A: Access>(access: &A, view: &View) -> Result<u64> {
-    let first = access.word(view, view.node + 8);
-    let second = access.word(view, view.node + 16);
+pub fn both<A: Access>(access: &A, view: &A::View) -> Result<u64> {
+    let first = access.word(view, view.node() + 8);
+    let second = access.word(view, view.node() + 16);
     access.check(view)?;
     assert_eq!(first, second, "a torn node");
     Ok(first)
 }
 
 /// Writes the pair of a node.
-pub fn put(tx: &mut Tx<'_>, view: &View, value: u64) {
-    tx.write(view, view.node + 8, value);
-    tx.write(view, view.node + 16, value);
+pub fn put(tx: &mut Tx<'_>, view: &Touched, value: u64) {
+    tx.write(view, view.node() + 8, value);
+    tx.write(view, view.node() + 16, value);
 }
 
 /// One attempt: writes `value` to all of `nodes`, whatever they hold.

@@ -8,7 +8,7 @@ use super::layout::{
 use super::lookup::{Bucket, Found, Missed, large_node};
 use std::ops::Range;
 use vasmem_engine::layout::Kind;
-use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction};
+use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
 
 /// A value up to this many bytes is overwritten in place if it fits the old record's block.
 const IN_PLACE_BYTES_MAX: u64 = 512;
@@ -69,7 +69,7 @@ impl HashMap {
     fn replace<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        found: &Found,
+        found: &Found<Touched>,
         key: &[u8],
         bytes: &[u8],
         record: &[u8],
@@ -128,7 +128,7 @@ impl HashMap {
     fn replace_large<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        found: &Found,
+        found: &Found<Touched>,
         node: Offset,
         bytes: &[u8],
     ) -> Result<()> {
@@ -143,7 +143,7 @@ impl HashMap {
     fn free_large<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        found: &Found,
+        found: &Found<Touched>,
         node: Offset,
     ) -> Result<()> {
         let (view, data, _) = self.large(tx, &found.view, node)?;
@@ -157,7 +157,7 @@ impl HashMap {
     fn insert<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        missed: &Missed,
+        missed: &Missed<Touched>,
         hash: Hash,
         key: &[u8],
         bytes: &[u8],
@@ -184,9 +184,9 @@ impl HashMap {
     fn stash_slot<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        missed: &Missed,
+        missed: &Missed<Touched>,
         hash: Hash,
-    ) -> Result<Option<(Bucket, Offset)>> {
+    ) -> Result<Option<(Bucket<Touched>, Offset)>> {
         let shape = missed.table.entry.shape();
         for step in 0..WINDOW {
             let bucket = self.bucket(tx, &missed.table, shape.stash(hash, step))?;
@@ -205,7 +205,7 @@ impl HashMap {
 }
 
 /// Number of free slots, and the first of them.
-fn free_slots(bucket: &Bucket) -> (u32, Offset) {
+fn free_slots(bucket: &Bucket<Touched>) -> (u32, Offset) {
     bucket.slots().rev().fold((0, 0), |(free, first), (at, slot)| match slot.record() {
         0 => (free + 1, at),
         _ => (free, first),

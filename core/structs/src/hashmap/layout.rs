@@ -3,7 +3,7 @@
 //! **M1** an entry of depth `d` at index `i` covers the keys whose hash index has `i` as its low
 //! `d` bits; an empty entry inherits from the index without its top bit. **M2** a record stands in
 //! its home bucket, the one behind it, or, if its home says so, in its stash window. **M3** each
-//! key stands once.
+//! key stands once. **M4** whoever takes a table's entry away frees all of its buckets.
 
 use vasmem_engine::Offset;
 use vasmem_engine::layout::{Kind, LINE};

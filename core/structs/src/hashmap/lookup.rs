@@ -7,13 +7,13 @@ use super::layout::{
 };
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
-use vasmem_engine::{Access, Error, Invariant, Offset, Result, View};
+use vasmem_engine::{Access, Error, Invariant, Offset, Result, Seen};
 
 /// A table, and how it was found.
 #[derive(Clone, Copy)]
-pub(super) struct Table {
+pub(super) struct Table<V> {
     /// View of the node that has its entry.
-    pub parent: View,
+    pub parent: V,
     /// Place of the entry.
     pub entry_at: Offset,
     /// The entry.
@@ -26,15 +26,15 @@ pub(super) struct Table {
 
 /// A bucket as it was seen: slot `i` is word `i` of its line, from 1.
 #[derive(Clone, Copy)]
-pub(super) struct Bucket {
-    pub view: View,
+pub(super) struct Bucket<V> {
+    pub view: V,
     words: [u64; 8],
 }
 
-impl Bucket {
+impl<V: Seen> Bucket<V> {
     /// Its slots.
     pub fn slots(&self) -> impl DoubleEndedIterator<Item = (Offset, Slot)> {
-        (1..8).map(|i| (self.view.node + i as u64 * 8, Slot(self.words[i])))
+        (1..8).map(|i| (self.view.node() + i as u64 * 8, Slot(self.words[i])))
     }
 
     /// Whether keys of this home stand in the stash.
@@ -57,25 +57,38 @@ impl Bucket {
 
 /// A record in its slot.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub view: View,
+pub(super) struct Found<V> {
+    pub view: V,
     pub slot_at: Offset,
     pub slot: Slot,
     pub head: Head,
 }
 
+impl<V: Seen> Found<V> {
+    /// A hit is true if its bucket was so at one time, and decided by this bucket alone (M3).
+    #[inline(always)]
+    fn decided<A: Access<View = V>>(mut self, access: &mut A) -> Result<Option<Found<V>>> {
+        access.check(&self.view)?;
+        self.view = access.decide(&self.view)?;
+        Ok(Some(self))
+    }
+}
+
 /// Where a search looked for a key that is not there.
-pub(super) struct Missed {
-    pub table: Table,
-    pub home: Bucket,
-    pub next: Bucket,
+pub(super) struct Missed<V> {
+    pub table: Table<V>,
+    pub home: Bucket<V>,
+    pub next: Bucket<V>,
 }
 
 impl HashMap {
+    // Header and directory are passed, not noted: a table's buckets are freed by whoever takes its
+    // entry away (M4), so the buckets alone decide.
+
     /// The header's first line, if it is still this map's.
     #[inline(always)]
-    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<(View, [u64; 8])> {
-        let view = access.navigate(None, self.node, Kind::HASH_HEADER)?;
+    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<(A::View, [u64; 8])> {
+        let view = access.pass(None, self.node, Kind::HASH_HEADER)?;
         let words = access.line_words(&view);
         if words[header::ID as usize / 8] != self.id {
             access.check(&view)?;
@@ -89,20 +102,20 @@ impl HashMap {
     pub(super) fn page<A: Access>(
         &self,
         access: &mut A,
-        (header, words): &(View, [u64; 8]),
+        (header, words): &(A::View, [u64; 8]),
         page: u64,
-    ) -> Result<(View, Offset)> {
+    ) -> Result<(A::View, Offset)> {
         if page == 0 {
             return Ok((*header, words[header::PAGE as usize / 8]));
         }
         let (line, slot) = root_slot(self.node, page);
-        let view = access.navigate(Some(header), line, Kind::HASH_HEADER)?;
+        let view = access.pass(Some(header), line, Kind::HASH_HEADER)?;
         Ok((view, access.word(&view, slot)))
     }
 
     /// The table that covers directory index `index` (of full depth).
     #[inline(always)]
-    pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table> {
+    pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table<A::View>> {
         let head = self.header(access)?;
         let depth = head.1[header::DEPTH as usize / 8] as u32;
         if depth > DEPTH_MAX {
@@ -122,7 +135,7 @@ impl HashMap {
             let (leads, page) = self.page(access, &head, at / PER_PAGE)?;
             if page != 0 {
                 let (line, slot) = entry_slot(page, at);
-                let parent = access.navigate(Some(&leads), line, Kind::HASH_DIRECTORY)?;
+                let parent = access.pass(Some(&leads), line, Kind::HASH_DIRECTORY)?;
                 let entry = Entry(access.word(&parent, slot));
                 if entry.0 != 0 {
                     let covered =
@@ -140,15 +153,28 @@ impl HashMap {
         }
     }
 
-    #[inline(always)]
+    /// A bucket that decides.
     pub(super) fn bucket<A: Access>(
         &self,
         access: &mut A,
-        table: &Table,
+        table: &Table<A::View>,
         line: u64,
-    ) -> Result<Bucket> {
+    ) -> Result<Bucket<A::View>> {
+        let mut bucket = self.pass_bucket(access, table, line)?;
+        bucket.view = access.decide(&bucket.view)?;
+        Ok(bucket)
+    }
+
+    /// A bucket that may turn out to decide.
+    #[inline(always)]
+    fn pass_bucket<A: Access>(
+        &self,
+        access: &mut A,
+        table: &Table<A::View>,
+        line: u64,
+    ) -> Result<Bucket<A::View>> {
         let node = table.entry.table() + line * LINE;
-        let view = access.read(Some(&table.parent), node, table.entry.shape().kind)?;
+        let view = access.pass(Some(&table.parent), node, table.entry.shape().kind)?;
         Ok(Bucket { view, words: access.line_words(&view) })
     }
 
@@ -157,11 +183,11 @@ impl HashMap {
     fn search_bucket<A: Access>(
         &self,
         access: &mut A,
-        bucket: &Bucket,
+        bucket: &Bucket<A::View>,
         hash: Hash,
         key: &[u8],
         record: &mut Vec<u8>,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<Found<A::View>>> {
         let mut tagged = bucket.tagged(hash);
         while tagged != 0 {
             let number = tagged.trailing_zeros() as usize + 1;
@@ -173,7 +199,7 @@ impl HashMap {
             let head = self.read_record(access, &bucket.view, slot.record(), record)?;
             let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
             if &record[HEAD_BYTES as usize..key_end] == key {
-                let slot_at = bucket.view.node + number as u64 * 8;
+                let slot_at = bucket.view.node() + number as u64 * 8;
                 return Ok(Some(Found { view: bucket.view, slot_at, slot, head }));
             }
             access.check(&bucket.view)?;
@@ -186,7 +212,7 @@ impl HashMap {
     pub(super) fn read_record<A: Access>(
         &self,
         access: &mut A,
-        view: &View,
+        view: &A::View,
         at: Offset,
         record: &mut Vec<u8>,
     ) -> Result<Head> {
@@ -213,29 +239,29 @@ impl HashMap {
         hash: Hash,
         key: &[u8],
         record: &mut Vec<u8>,
-        missed: Option<&mut Option<Missed>>,
-    ) -> Result<Option<Found>> {
+        missed: Option<&mut Option<Missed<A::View>>>,
+    ) -> Result<Option<Found<A::View>>> {
         let table = self.table(access, hash.index())?;
         let line = table.entry.shape().home(hash);
         // Half of the keys stand behind their home: both lines come at once.
         access.prefetch(table.entry.table() + (line + 1) * LINE);
-        let home = self.bucket(access, &table, line)?;
+        let mut home = self.pass_bucket(access, &table, line)?;
         if let Some(found) = self.search_bucket(access, &home, hash, key, record)? {
-            access.check(&home.view)?;
-            return Ok(Some(found));
+            return found.decided(access);
         }
-        let next = self.bucket(access, &table, line + 1)?;
+        let mut next = self.pass_bucket(access, &table, line + 1)?;
         if let Some(found) = self.search_bucket(access, &next, hash, key, record)? {
-            access.check(&next.view)?;
-            return Ok(Some(found));
+            return found.decided(access);
         }
+        // A miss is decided by all buckets where the key may stand.
+        home.view = access.decide(&home.view)?;
+        next.view = access.decide(&next.view)?;
         if home.is_overflowed()
             && let Some(found) = self.search_stash(access, &table, hash, key, record)?
         {
-            access.check(&found.view)?;
-            return Ok(Some(found));
+            return found.decided(access);
         }
-        // A miss is true only if all buckets were so at one time; a key may move between them.
+        // It is true only if all of them were so at one time; a key may move between them.
         access.check(&next.view)?;
         access.check(&home.view)?;
         if let Some(missed) = missed {
@@ -248,11 +274,11 @@ impl HashMap {
     fn search_stash<A: Access>(
         &self,
         access: &mut A,
-        table: &Table,
+        table: &Table<A::View>,
         hash: Hash,
         key: &[u8],
         record: &mut Vec<u8>,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<Found<A::View>>> {
         let shape = table.entry.shape();
         let mut views = [None; WINDOW as usize];
         for step in 0..WINDOW {
@@ -274,7 +300,7 @@ impl HashMap {
     pub(super) fn value<A: Access>(
         &self,
         access: &mut A,
-        found: &Found,
+        found: &Found<A::View>,
         record: &mut Vec<u8>,
     ) -> Result<Range<usize>> {
         if found.head.is_large() {
@@ -288,7 +314,7 @@ impl HashMap {
     fn large_value<A: Access>(
         &self,
         access: &mut A,
-        found: &Found,
+        found: &Found<A::View>,
         record: &mut Vec<u8>,
     ) -> Result<Range<usize>> {
         let node = large_node(record, found.head);
@@ -305,9 +331,9 @@ impl HashMap {
     pub(super) fn large<A: Access>(
         &self,
         access: &mut A,
-        parent: &View,
+        parent: &A::View,
         node: Offset,
-    ) -> Result<(View, Offset, u64)> {
+    ) -> Result<(A::View, Offset, u64)> {
         let view = access.read(Some(parent), node, Kind::VALUE)?;
         let bytes = access.word(&view, node + value::BYTES);
         let at = access.word(&view, node + value::DATA) & OFFSET_MASK;

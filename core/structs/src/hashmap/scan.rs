@@ -50,7 +50,7 @@ impl HashMap {
     fn scan_bucket<A: Access>(
         &self,
         access: &mut A,
-        table: &Table,
+        table: &Table<A::View>,
         line: u64,
         values: bool,
         items: &mut Vec<Item>,

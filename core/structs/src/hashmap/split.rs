@@ -8,7 +8,7 @@ use super::layout::{
 };
 use super::lookup::Table;
 use vasmem_engine::layout::{GRANULE, Kind, LINE};
-use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction, View};
+use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
 
 /// Records that are asked for at a time while keys are hashed again.
 const AHEAD: usize = 16;
@@ -61,7 +61,7 @@ impl HashMap {
     pub(super) fn split<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        table: &Table,
+        table: &Table<Touched>,
     ) -> Result<()> {
         let (entry, shape) = (table.entry, table.entry.shape());
         let records = self.records(tx, table, shape)?;
@@ -73,7 +73,8 @@ impl HashMap {
                 }
             }
             let fresh = self.publish(tx, draft)?;
-            tx.write(&table.parent, table.entry_at, Entry::new(fresh, entry.depth(), false).0);
+            let parent = tx.decide(&table.parent)?;
+            tx.write(&parent, table.entry_at, Entry::new(fresh, entry.depth(), false).0);
             return tx.free(entry.table());
         }
         let bit = entry.depth();
@@ -89,7 +90,7 @@ impl HashMap {
         }
         let [low, high] = drafts;
         let (low, high) = (self.publish(tx, low)?, self.publish(tx, high)?);
-        self.deepen(tx, table, bit + 1)?;
+        self.deepen(tx, bit + 1)?;
         self.set_entry(tx, buddy, Entry::new(high, bit + 1, false))?;
         self.set_entry(tx, table.index, Entry::new(low, bit + 1, false))?;
         tx.free(entry.table())
@@ -99,10 +100,10 @@ impl HashMap {
     fn records<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        table: &Table,
+        table: &Table<Touched>,
         shape: &Shape,
     ) -> Result<Vec<(Hash, Offset)>> {
-        let mut slots: Vec<(View, Offset)> = Vec::with_capacity(shape.lines as usize * 7);
+        let mut slots: Vec<(Touched, Offset)> = Vec::with_capacity(shape.lines as usize * 7);
         for line in 1..shape.lines {
             let bucket = self.bucket(tx, table, line)?;
             let records = bucket.slots().map(|(_, slot)| slot.record());
@@ -129,7 +130,7 @@ impl HashMap {
     fn read_key<A: Access>(
         &self,
         access: &mut A,
-        view: &View,
+        view: &A::View,
         at: Offset,
         key: &mut Vec<u8>,
     ) -> Result<usize> {
@@ -155,16 +156,12 @@ impl HashMap {
     }
 
     /// Makes the directory `depth` bits deep, with a first page once there is more than one table.
-    fn deepen<M: Memory, H: Host>(
-        &self,
-        tx: &mut Transaction<'_, M, H>,
-        table: &Table,
-        depth: u32,
-    ) -> Result<()> {
-        if depth <= table.depth {
+    fn deepen<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, depth: u32) -> Result<()> {
+        let (head, words) = self.header(tx)?;
+        let head = tx.decide(&head)?;
+        if u64::from(depth) <= words[header::DEPTH as usize / 8] {
             return Ok(());
         }
-        let (head, words) = self.header(tx)?;
         tx.write(&head, self.node + header::DEPTH, u64::from(depth));
         if words[header::PAGE as usize / 8] == 0 {
             let page = self.make_page(tx)?;
@@ -194,6 +191,7 @@ impl HashMap {
         let (leads, mut page) = self.page(tx, &head, number)?;
         if page & OFFSET_MASK == 0 {
             page = self.make_page(tx)?;
+            let leads = tx.decide(&leads)?;
             tx.write(&leads, root_slot(self.node, number).1, page);
         }
         let (line, slot) = entry_slot(page, index);

@@ -6,7 +6,7 @@ use super::lookup::{Table, large_node};
 use std::collections::HashSet;
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{
-    Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Transaction, View,
+    Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Touched, Transaction,
 };
 
 impl HashMap {
@@ -25,7 +25,7 @@ impl HashMap {
     }
 
     /// All tables, each once.
-    fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table>> {
+    fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table<A::View>>> {
         let first = self.table(access, 0)?;
         let mut tables = Vec::new();
         for index in 0..1u64 << first.depth {
@@ -74,7 +74,7 @@ impl HashMap {
     fn reach_bucket<A: Access>(
         &self,
         access: &mut A,
-        table: &Table,
+        table: &Table<A::View>,
         line: u64,
         keys: &mut HashSet<Vec<u8>>,
         reached: &mut Reached,
@@ -118,7 +118,7 @@ impl HashMap {
     fn home_says_overflowed<A: Access>(
         &self,
         access: &mut A,
-        table: &Table,
+        table: &Table<A::View>,
         hash: Hash,
     ) -> Result<bool> {
         let home = self.bucket(access, table, table.entry.shape().home(hash))?;
@@ -151,6 +151,7 @@ impl HashMap {
         }
         // A handle that is still around must notice, whatever stands here later.
         let (head, _) = self.header(tx)?;
+        let head = tx.decide(&head)?;
         tx.write(&head, self.node + header::ID, !self.id);
         self.free_lines(tx, self.node, Kind::HASH_HEADER)?;
         tx.leave(name)?;
@@ -160,7 +161,7 @@ impl HashMap {
     fn remove_record<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        view: &View,
+        view: &Touched,
         at: Offset,
     ) -> Result<()> {
         let mut record = Vec::new();
