@@ -353,23 +353,34 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let Lane { image, buffers, .. } = &*self.lane;
         let (listed, fills) = image.split_at(nodes as usize);
         let words = buffers.writes.pairs();
+        let first_fill = nodes + words.len() as u64;
         self.put_pairs(0, listed);
         self.put_pairs(nodes, words);
-        self.put_pairs(nodes + words.len() as u64, fills);
+        if !fills.is_empty() {
+            self.put_pairs(first_fill, fills);
+        }
     }
 
-    /// Writes pairs into the record, `first` pairs behind its start: in the lane as far as it has
-    /// room, then in the continuation.
-    #[inline]
+    /// Writes pairs into the record, `first` pairs behind its start.
+    #[inline(always)]
     fn put_pairs(&self, first: u64, pairs: &[[u64; 2]]) {
+        let words = pairs.as_flattened();
+        if first * 2 + words.len() as u64 <= self.segment.geometry.inline_words() {
+            self.segment.memory.store_words(self.lane.at + lane::ENTRIES + first * 16, words);
+        } else {
+            self.put_long(first, pairs);
+        }
+    }
+
+    /// As `put_pairs`, in the lane as far as it has room, then in the continuation.
+    #[cold]
+    fn put_long(&self, first: u64, pairs: &[[u64; 2]]) {
         let memory = &self.segment.memory;
         let inline = (self.segment.geometry.inline_words() / 2).saturating_sub(first) as usize;
         let (here, there) = pairs.split_at(inline.min(pairs.len()));
         memory.store_words(self.place(first * 2), here.as_flattened());
-        if !there.is_empty() {
-            let at = self.place((first + here.len() as u64) * 2);
-            memory.store_words(at, there.as_flattened());
-        }
+        let at = self.place((first + here.len() as u64) * 2);
+        memory.store_words(at, there.as_flattened());
     }
 
     /// Fence 1: unpublished space and record. Space too large to be summed is fenced first.

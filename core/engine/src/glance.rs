@@ -20,8 +20,8 @@ pub struct Glance<'a, M, H> {
 /// An unlocked node as it was seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Glimpse {
-    node: Offset,
-    word: u64,
+    pub(crate) node: Offset,
+    pub(crate) word: u64,
 }
 
 impl Seen for Glimpse {

@@ -32,7 +32,7 @@ mod writes;
 pub use access::{Access, Reading, Seen, View};
 pub use check::{Reached, Violation};
 pub use error::{Error, Holder, Invariant, Result};
-pub use glance::Glance;
+pub use glance::{Glance, Glimpse};
 pub use host::{Host, Patience};
 pub use layout::{Geometry, Kind};
 pub use segment::Segment;

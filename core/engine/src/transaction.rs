@@ -8,6 +8,7 @@
 use crate::access::{Access, Peek, Seen, View};
 use crate::buffers::{Commute, mode};
 use crate::error::{Error, Invariant, Result};
+use crate::glance::{Glance, Glimpse};
 use crate::host::{Host, Patience};
 use crate::lab::{Mutation, mutated};
 use crate::lanes::Lane;
@@ -39,6 +40,14 @@ impl Seen for Touched {
     #[inline(always)]
     fn node(&self) -> Offset {
         self.node
+    }
+}
+
+impl From<Glimpse> for Touched {
+    /// A node that was passed.
+    #[inline(always)]
+    fn from(Glimpse { node, word }: Glimpse) -> Touched {
+        Touched { node, word, entry: PASSED }
     }
 }
 
@@ -147,6 +156,15 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         buffers.find_view(touched.node).filter(|view| view.word == touched.word)
     }
 
+    /// A cheap way to search while nothing was written that a search could meet; what it finds to
+    /// decide is noted afterwards.
+    #[inline(always)]
+    pub fn glance(&self) -> Option<Glance<'a, M, H>> {
+        let buffers = &self.lane.buffers;
+        let blank = buffers.writes.is_empty() && !buffers.has_fills();
+        blank.then(|| Glance::new(self.segment))
+    }
+
     /// Looks at a descriptor, whose place was computed and needs no check.
     pub(crate) fn see_line(&mut self, node: Offset, mode: u8) -> Result<Touched> {
         let view = self.peek().line(node)?;
@@ -188,28 +206,34 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         buffers.writes.put(view.entry, at, value);
     }
 
-    /// Overwrites bytes of a block that only this node points to. The bytes beside them in their
-    /// first and last word stay as they were seen under `view`.
-    pub fn write_bytes(&mut self, view: &Touched, at: Offset, bytes: &[u8]) {
-        let (mut place, end) = (at & !7, at + bytes.len() as u64);
-        // Nothing is overwritten twice by a transaction that has written nothing yet.
-        let first = self.lane.buffers.writes.is_empty() && !self.lane.buffers.has_fills();
-        if first && at == place {
-            let (words, _) = bytes.as_chunks::<8>();
-            self.lane.buffers.writes.push_run(view.entry, at, words);
-            self.lane.buffers.entries[view.entry as usize].mode |= mode::WRITE;
-            place += words.len() as u64 * 8;
+    /// Overwrites a part of a block that only this node points to, from the 8-aligned `at` on, with
+    /// `lead` (fewer than 8 bytes) and `bytes`, and with zeros to the end of the last word.
+    pub fn overwrite(&mut self, view: &Touched, at: Offset, lead: &[u8], bytes: &[u8]) {
+        if lead.len() + bytes.len() == 0 {
+            return;
         }
-        while place < end {
-            let (from, to) = (place.max(at), (place + 8).min(end));
-            let mut word = [0; 8];
-            if to - from < 8 {
-                word = self.word(view, place).to_le_bytes();
+        let mut first = [0; 8];
+        first[..lead.len()].copy_from_slice(lead);
+        let (head, rest) = bytes.split_at(bytes.len().min(8 - lead.len()));
+        first[lead.len()..lead.len() + head.len()].copy_from_slice(head);
+        let (words, tail) = rest.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..tail.len()].copy_from_slice(tail);
+        let last = if tail.is_empty() { &[] } else { std::slice::from_ref(&last) };
+        let blank = self.glance().is_some();
+        let mut at = at;
+        for words in [std::slice::from_ref(&first), words, last] {
+            if blank {
+                self.lane.buffers.writes.push_run(view.entry, at, words);
+            } else {
+                for (i, word) in words.iter().enumerate() {
+                    self.write(view, at + i as u64 * 8, u64::from_le_bytes(*word));
+                }
             }
-            word[(from - place) as usize..(to - place) as usize]
-                .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
-            self.write(view, place, u64::from_le_bytes(word));
-            place += 8;
+            at += words.len() as u64 * 8;
+        }
+        if blank {
+            self.lane.buffers.entries[view.entry as usize].mode |= mode::WRITE;
         }
     }
 

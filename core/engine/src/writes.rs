@@ -100,11 +100,25 @@ impl Writes {
         if self.entries.is_sorted_by_key(|&entry| rank(entry)) {
             return;
         }
+        if self.entries.len() <= LINEAR_MAX {
+            return self.group_few(rank);
+        }
         let mut order: Vec<_> = self.entries.iter().copied().zip(self.pairs.drain(..)).collect();
         order.sort_by_key(|&(entry, _)| rank(entry));
         self.entries.clear();
         self.entries.extend(order.iter().map(|&(entry, _)| entry));
         self.pairs.extend(order.iter().map(|&(_, pair)| pair));
+    }
+
+    fn group_few(&mut self, rank: impl Fn(u32) -> u32) {
+        for end in 1..self.entries.len() {
+            let mut at = end;
+            while at > 0 && rank(self.entries[at - 1]) > rank(self.entries[at]) {
+                self.entries.swap(at - 1, at);
+                self.pairs.swap(at - 1, at);
+                at -= 1;
+            }
+        }
     }
 
     pub fn clear(&mut self) {

@@ -27,9 +27,9 @@ fn a_transaction_reads_its_own_writes_and_forgets_them_on_error() {
         put(tx, &view, 9);
         assert_eq!(pair(tx, a)?.1, 9);
         let mut bytes = [0; 3];
-        tx.write_bytes(&view, a + 9, &[7]);
+        tx.overwrite(&view, a + 8, &[8], &[7]);
         tx.bytes(&view, a + 8, &mut bytes);
-        assert_eq!(bytes, [9, 7, 0]);
+        assert_eq!(bytes, [8, 7, 0]);
         Err::<(), _>(Error::WrongKind)
     });
     assert!(matches!(failed, Err(Error::WrongKind)));

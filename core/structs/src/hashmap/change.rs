@@ -30,7 +30,7 @@ impl HashMap {
         let hash = Hash::of(key, tx.seed());
         loop {
             let mut missed = None;
-            if let Some(found) = self.search(tx, hash, key, record, Some(&mut missed))? {
+            if let Some(found) = self.search_to_change(tx, hash, key, record, &mut missed)? {
                 self.replace(tx, &found, key, bytes, record)?;
                 return Ok(false);
             }
@@ -54,7 +54,8 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
         let hash = Hash::of(key, tx.seed());
-        let Some(found) = self.search(tx, hash, key, record, None)? else { return Ok(None) };
+        let found = self.search_to_change(tx, hash, key, record, &mut None)?;
+        let Some(found) = found else { return Ok(None) };
         let node = found.head.is_large().then(|| large_node(record, found.head));
         let range = self.value(tx, &found, record)?;
         if let Some(node) = node {
@@ -83,10 +84,13 @@ impl HashMap {
                     && Kind::for_bytes(old) == Kind::for_bytes(new)
                     && !tx.is_fresh(at) =>
             {
+                // Words of the block behind the record belong to nobody.
+                let (_, lead) = key.as_chunks::<8>();
+                let from = at + HEAD_BYTES + (key.len() - lead.len()) as u64;
+                tx.overwrite(&found.view, from, lead, bytes);
                 if head != found.head {
                     tx.write(&found.view, at, head.0);
                 }
-                tx.write_bytes(&found.view, at + HEAD_BYTES + key.len() as u64, bytes);
                 Ok(())
             }
             (true, true) => self.replace_large(tx, found, large_node(record, found.head), bytes),

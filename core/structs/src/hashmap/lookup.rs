@@ -7,7 +7,9 @@ use super::layout::{
 };
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
-use vasmem_engine::{Access, Error, Invariant, Offset, Result, Seen};
+use vasmem_engine::{
+    Access, Error, Glimpse, Host, Invariant, Memory, Offset, Result, Seen, Touched, Transaction,
+};
 
 /// A table, and how it was found.
 #[derive(Clone, Copy)]
@@ -79,6 +81,19 @@ pub(super) struct Missed<V> {
     pub table: Table<V>,
     pub home: Bucket<V>,
     pub next: Bucket<V>,
+}
+
+impl Missed<Glimpse> {
+    /// As a transaction keeps it: both buckets decide.
+    fn noted<M: Memory, H: Host>(self, tx: &mut Transaction<'_, M, H>) -> Result<Missed<Touched>> {
+        let Missed { table, home, next } = self;
+        let Table { parent, entry_at, entry, index, depth } = table;
+        let mut noted = |Bucket { view, words }: Bucket<Glimpse>| {
+            tx.decide(&view.into()).map(|view| Bucket { view, words })
+        };
+        let table = Table { parent: parent.into(), entry_at, entry, index, depth };
+        Ok(Missed { table, home: noted(home)?, next: noted(next)? })
+    }
 }
 
 impl HashMap {
@@ -268,6 +283,38 @@ impl HashMap {
             *missed = Some(Missed { table, home, next });
         }
         Ok(None)
+    }
+
+    /// As `search`, in a transaction: at a glance, as long as nothing was written in it.
+    #[inline(always)]
+    pub(super) fn search_to_change<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+        missed: &mut Option<Missed<Touched>>,
+    ) -> Result<Option<Found<Touched>>> {
+        let Some(mut glance) = tx.glance() else {
+            return self.search(tx, hash, key, record, Some(missed));
+        };
+        let mut glimpsed = None;
+        match self.search(&mut glance, hash, key, record, Some(&mut glimpsed)) {
+            Ok(Some(Found { view, slot_at, slot, head })) => {
+                let view = tx.decide(&view.into())?;
+                return Ok(Some(Found { view, slot_at, slot, head }));
+            }
+            Ok(None) => {
+                // The buckets of the stash decide, too, and are not told.
+                if let Some(seen) = glimpsed.filter(|seen| !seen.home.is_overflowed()) {
+                    *missed = Some(seen.noted(tx)?);
+                    return Ok(None);
+                }
+            }
+            Err(Error::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        self.search(tx, hash, key, record, Some(missed))
     }
 
     #[cold]
