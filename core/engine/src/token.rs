@@ -26,19 +26,33 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn write<T>(
         &self,
         patience: &mut dyn Patience,
-        mut body: impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
+        body: impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
     ) -> Result<T> {
         let mut lane = self.lane(patience)?;
+        self.write_on(&mut lane, patience, body)
+    }
+
+    /// As [`Segment::write`], on a lane that was checked out for several transactions.
+    ///
+    /// # Errors
+    /// As `write`.
+    #[inline]
+    pub fn write_on<T>(
+        &self,
+        lane: &mut Lane,
+        patience: &mut dyn Patience,
+        mut body: impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
+    ) -> Result<T> {
         for round in 0..ATTEMPTS_MAX {
-            match self.attempt(&mut lane, patience, &mut body) {
+            match self.attempt(lane, patience, &mut body) {
                 Err(Error::Conflict) => patience.pause(round, Holder::Conflicts).map(|_| ())?,
                 done => return done,
             }
         }
-        self.take_token(&mut lane, patience)?;
+        self.take_token(lane, patience)?;
         let mut round = 0;
         let done = loop {
-            match self.attempt(&mut lane, patience, &mut body) {
+            match self.attempt(lane, patience, &mut body) {
                 // Nobody else commits now: only a segment that is broken conflicts again and again.
                 Err(Error::Conflict) => match patience.pause(round, Holder::Conflicts) {
                     Ok(_) => round += 1,
@@ -47,7 +61,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 done => break done,
             }
         };
-        self.drop_token(&lane)?;
+        self.drop_token(lane)?;
         done
     }
 

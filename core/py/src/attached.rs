@@ -1,7 +1,7 @@
 //! An attachment that handles share: the engine's segment, its name, its open transaction.
 
 use crate::error::Kind as Exception;
-use crate::wait::Waiter;
+use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::sync::Mutex;
@@ -153,8 +153,31 @@ impl Attached {
         self.settle(done, &mut waiter)
     }
 
+    /// Runs `body`, outside of transactions, while other threads run.
+    ///
+    /// # Errors
+    /// As exceptions; what `body` did before stays.
+    pub fn detached<T: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&Engine, &mut Detached) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        self.ensure_open()?;
+        let mut waiter = Detached::new(self.timeout_s());
+        let done = py.detach(|| {
+            let value = body(&self.engine, &mut waiter)?;
+            self.ensure_intact()?;
+            Ok(value)
+        });
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    /// Whether the running context is inside the open transaction.
+    ///
+    /// # Errors
+    /// Those of the context variable.
     #[inline]
-    fn is_inside(&self, py: Python<'_>) -> PyResult<bool> {
+    pub fn is_inside(&self, py: Python<'_>) -> PyResult<bool> {
         match self.transaction.load(Relaxed) {
             0 => Ok(false),
             number => self.is_current(py, number),

@@ -5,11 +5,30 @@ use std::time::{Duration, Instant};
 use vasmem_engine::os::{SPINS, YIELDS, pause_us};
 use vasmem_engine::{Error, Holder, Patience, Result};
 
+/// How long somebody has waited.
+struct Clock {
+    timeout_s: f64,
+    since: Option<Instant>,
+}
+
+impl Clock {
+    /// Time since the first look.
+    fn waited(&mut self, holder: Holder) -> Result<Duration> {
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if waited.as_secs_f64() > self.timeout_s {
+            return Err(Error::Timeout { waited_for: holder });
+        }
+        Ok(waited)
+    }
+}
+
+/// From here on each round asks whether the holder is dead.
+const LOOK_AFTER: Duration = Duration::from_millis(1);
+
 /// Patience of one operation.
 pub struct Waiter<'py> {
     py: Python<'py>,
-    timeout_s: f64,
-    since: Option<Instant>,
+    clock: Clock,
     /// What a signal handler raised.
     pub raised: Option<PyErr>,
 }
@@ -18,7 +37,7 @@ impl<'py> Waiter<'py> {
     /// Waits at most `timeout_s` seconds in all.
     #[inline]
     pub fn new(py: Python<'py>, timeout_s: f64) -> Self {
-        Waiter { py, timeout_s, since: None, raised: None }
+        Waiter { py, clock: Clock { timeout_s, since: None }, raised: None }
     }
 }
 
@@ -29,10 +48,7 @@ impl Patience for Waiter<'_> {
             std::hint::spin_loop();
             return Ok(false);
         }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed().as_secs_f64() > self.timeout_s {
-            return Err(Error::Timeout { waited_for: holder });
-        }
+        let waited = self.clock.waited(holder)?;
         if round < YIELDS {
             self.py.detach(std::thread::yield_now);
             return Ok(false);
@@ -42,6 +58,58 @@ impl Patience for Waiter<'_> {
             self.raised = Some(raised);
             return Err(Error::Interrupted);
         }
-        Ok(since.elapsed() > Duration::from_millis(1))
+        Ok(waited > LOOK_AFTER)
+    }
+}
+
+/// Patience of a batch that runs while other threads do.
+pub struct Detached {
+    clock: Clock,
+    begun: u32,
+    /// What a signal handler raised.
+    pub raised: Option<PyErr>,
+}
+
+impl Detached {
+    /// Waits at most `timeout_s` seconds for each part of the batch.
+    pub fn new(timeout_s: f64) -> Self {
+        Detached { clock: Clock { timeout_s, since: None }, begun: 0, raised: None }
+    }
+
+    /// Begins a part of the batch; looks at signals now and then.
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    #[inline]
+    pub fn begin(&mut self) -> Result<()> {
+        self.clock.since = None;
+        self.begun = self.begun.wrapping_add(1);
+        if self.begun.is_multiple_of(1 << 14) { self.look_at_signals() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_at_signals(&mut self) -> Result<()> {
+        Python::attach(|py| py.check_signals()).map_err(|raised| {
+            self.raised = Some(raised);
+            Error::Interrupted
+        })
+    }
+}
+
+impl Patience for Detached {
+    #[cold]
+    fn pause(&mut self, round: u32, holder: Holder) -> Result<bool> {
+        if round < SPINS {
+            std::hint::spin_loop();
+            return Ok(false);
+        }
+        let waited = self.clock.waited(holder)?;
+        if round < YIELDS {
+            std::thread::yield_now();
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_micros(pause_us(round)));
+        self.look_at_signals()?;
+        Ok(waited > LOOK_AFTER)
     }
 }

@@ -1,5 +1,6 @@
 //! `_core.HashMap`: the operations of a dict, native slots without a Python frame.
 
+mod batch;
 mod iterate;
 
 pub use iterate::Items;

@@ -25,9 +25,23 @@ impl HashMap {
         bytes: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<bool> {
+        self.put_hashed(tx, Hash::of(key, tx.seed()), key, bytes, record)
+    }
+
+    /// As `put`, of a key whose hash is known.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn put_hashed<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        key: &[u8],
+        bytes: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<bool> {
         check_length("a key", key.len(), KEY_BYTES_MAX)?;
         check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
-        let hash = Hash::of(key, tx.seed());
         loop {
             let mut missed = None;
             if let Some(found) = self.search_to_change(tx, hash, key, record, &mut missed)? {
@@ -53,7 +67,20 @@ impl HashMap {
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
-        let hash = Hash::of(key, tx.seed());
+        self.delete_hashed(tx, Hash::of(key, tx.seed()), key, record)
+    }
+
+    /// As `delete`, of a key whose hash is known.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn delete_hashed<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>> {
         let found = self.search_to_change(tx, hash, key, record, &mut None)?;
         let Some(found) = found else { return Ok(None) };
         let node = found.head.is_large().then(|| large_node(record, found.head));

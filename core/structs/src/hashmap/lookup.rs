@@ -45,6 +45,16 @@ impl<V: Seen> Bucket<V> {
         self.words[1] & OVERFLOWED != 0
     }
 
+    /// The first slot that has the tag of `hash`, and its place.
+    #[inline(always)]
+    pub fn slot_of(&self, hash: Hash) -> Option<(Offset, Slot)> {
+        let tagged = self.tagged(hash);
+        let number = (tagged.trailing_zeros() as usize + 1) & 7;
+        let slot = Slot(self.words[number]);
+        let there = tagged != 0 && slot.record() != 0;
+        there.then_some((self.view.node() + number as u64 * 8, slot))
+    }
+
     /// Slots, as bits from 0, that have the tag of `hash`. Empty ones may be among them.
     #[inline(always)]
     fn tagged(&self, hash: Hash) -> u32 {
@@ -182,7 +192,7 @@ impl HashMap {
 
     /// A bucket that may turn out to decide.
     #[inline(always)]
-    fn pass_bucket<A: Access>(
+    pub(super) fn pass_bucket<A: Access>(
         &self,
         access: &mut A,
         table: &Table<A::View>,

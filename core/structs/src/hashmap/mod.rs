@@ -4,6 +4,7 @@
 //! touches the bucket's line and the record. Tables split one at a time, in one transaction each,
 //! so there is no rehash pause. (Fagin et al., *Extendible hashing*, TODS 1979.)
 
+mod batch;
 mod change;
 mod layout;
 mod lookup;
@@ -11,13 +12,14 @@ mod scan;
 mod split;
 mod verify;
 
-use layout::{Entry, Hash, SHARDS, SMALL, header};
+use layout::{Entry, SHARDS, SMALL, header};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
-pub use layout::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use batch::{Foreseen, GROUP, Group};
+pub use layout::{Hash, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use scan::Cursor;
 
 /// A hash map of a segment: where it is and which one it is.
@@ -89,7 +91,21 @@ impl HashMap {
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
-        let hash = Hash::of(key, access.seed());
+        self.get_hashed(access, Hash::of(key, access.seed()), key, record)
+    }
+
+    /// As `get`, of a key whose hash is known.
+    ///
+    /// # Errors
+    /// As `get`.
+    #[inline]
+    pub fn get_hashed<A: Access>(
+        &self,
+        access: &mut A,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>> {
         match self.search(access, hash, key, record, None)? {
             Some(found) => self.value(access, &found, record).map(Some),
             None => Ok(None),

@@ -1,0 +1,332 @@
+//! `get_many`, `put_many`, `delete_many`: one call for many keys, whose memory is asked for ahead.
+
+use super::{HashMap, raw_bytes};
+use crate::attached::Engine;
+use crate::{key, reading, value};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use std::ops::Range;
+use vasmem_engine::{Error, Glance, Result};
+use vasmem_structs::hashmap::{Foreseen, GROUP, Hash, HashMap as Map};
+
+/// Keys or values of one call, held while it runs: in a tuple of their own, which nobody else can
+/// change, or as the bytes of an array.
+enum Batch<'py> {
+    Items(Bound<'py, PyTuple>),
+    /// A numpy array of bytes: each of its elements is this many bytes, zeros at its end included.
+    Fixed(Bound<'py, PyBytes>, usize),
+}
+
+impl<'py> Batch<'py> {
+    fn of(what: &str, items: &Bound<'py, PyAny>) -> PyResult<Batch<'py>> {
+        let tuple = items.py().get_type::<PyTuple>();
+        let Ok(dtype) = items.getattr("dtype") else {
+            let items = tuple.call1((items,))?;
+            return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
+        };
+        if items.getattr("ndim")?.extract::<usize>()? != 1 {
+            let shape = items.getattr("shape")?;
+            let text = format!("{what} have the shape {shape}: give an array of one dimension");
+            return Err(PyValueError::new_err(text));
+        }
+        if dtype.getattr("kind")?.extract::<char>()? != 'S' {
+            let items = tuple.call1((items.call_method0("tolist")?,))?;
+            return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
+        }
+        let bytes = items.call_method0("tobytes")?.cast_into::<PyBytes>()?;
+        Ok(Batch::Fixed(bytes, dtype.getattr("itemsize")?.extract()?))
+    }
+
+    fn is_array(&self) -> bool {
+        matches!(self, Batch::Fixed(..))
+    }
+
+    /// The bytes of each item as they are.
+    fn raw(&self, what: &str) -> PyResult<Vec<&[u8]>> {
+        match self {
+            Batch::Items(items) => {
+                items.as_slice().iter().map(|item| raw_bytes(what, item)).collect()
+            }
+            Batch::Fixed(bytes, width) => Ok(bytes.as_bytes().chunks_exact(*width).collect()),
+        }
+    }
+
+    /// The encodings of all items one after the other, and where each ends.
+    fn encoded(
+        &self,
+        encode: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+    ) -> PyResult<(Vec<u8>, Vec<usize>)> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let mut put = |item: &Bound<'_, PyAny>| {
+            encode(item, &mut bytes)?;
+            ends.push(bytes.len());
+            PyResult::Ok(())
+        };
+        match self {
+            Batch::Items(items) => items.as_slice().iter().try_for_each(put)?,
+            Batch::Fixed(all, width) => {
+                for item in all.as_bytes().chunks_exact(*width) {
+                    put(PyBytes::new(all.py(), item).as_any())?;
+                }
+            }
+        }
+        Ok((bytes, ends))
+    }
+}
+
+fn pieces<'a>(bytes: &'a [u8], ends: &[usize]) -> Vec<&'a [u8]> {
+    let mut from = 0;
+    let pieces = ends.iter().map(|&end| &bytes[std::mem::replace(&mut from, end)..end]);
+    pieces.collect()
+}
+
+/// A key, its number in the batch, its hash, and where it probably is.
+struct Item<'a> {
+    number: usize,
+    key: &'a [u8],
+    hash: Hash,
+    foreseen: Option<Foreseen>,
+}
+
+/// Visits all keys, in groups whose memory is asked for at a time.
+#[inline(always)]
+fn in_groups<'a>(
+    engine: &Engine,
+    map: Map,
+    keys: &[&'a [u8]],
+    mut each: impl FnMut(Item<'a>) -> Result<()>,
+) -> Result<()> {
+    let seed = engine.geometry.seed;
+    let mut hashes = [Hash(0); GROUP];
+    let mut number = 0;
+    for group in keys.chunks(GROUP) {
+        for (hash, key) in hashes.iter_mut().zip(group) {
+            *hash = Hash::of(key, seed);
+        }
+        let places = map.foresee(&mut Glance::new(engine), &hashes[..group.len()]);
+        for ((&key, &hash), foreseen) in group.iter().zip(&hashes).zip(places) {
+            each(Item { number, key, hash, foreseen })?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+impl HashMap {
+    /// Runs `body` with the bytes of all keys.
+    fn with_keys<'py, T>(
+        &self,
+        keys: &Bound<'py, PyAny>,
+        body: impl FnOnce(&[&[u8]], bool) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let batch = Batch::of("keys", keys)?;
+        if self.raw {
+            return body(&batch.raw("a key")?, batch.is_array());
+        }
+        let (bytes, ends) = batch.encoded(key::encode)?;
+        body(&pieces(&bytes, &ends), batch.is_array())
+    }
+
+    fn with_values<'py, T>(
+        &self,
+        values: &Bound<'py, PyAny>,
+        body: impl FnOnce(&[&[u8]]) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let batch = Batch::of("values", values)?;
+        if self.raw {
+            return body(&batch.raw("a value")?);
+        }
+        let (bytes, ends) = batch.encoded(value::encode)?;
+        body(&pieces(&bytes, &ends))
+    }
+
+    /// The value of an item in `record`, if it is where it was foreseen.
+    #[inline(always)]
+    fn foreseen(&self, item: &Item<'_>, record: &mut Vec<u8>) -> Option<Range<usize>> {
+        let mut glance = Glance::new(&self.attached.engine);
+        let foreseen = item.foreseen.as_ref()?;
+        let range = self.map.get_foreseen(&mut glance, foreseen, item.key, record)?;
+        self.attached.ensure_intact().is_ok().then_some(range)
+    }
+
+    fn get_list<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &[&[u8]],
+        default: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.attached.ensure_open()?;
+        let inside = self.attached.is_inside(py)?;
+        let mut values = Vec::with_capacity(keys.len());
+        let mut raised = None;
+        Self::with_buffers(|buffers| {
+            let record = &mut buffers.record;
+            let mut get = |item: Item<'_>| {
+                let range = if inside { None } else { self.foreseen(&item, record) };
+                let found = match range {
+                    Some(range) => Some(range),
+                    None => self.find_bytes(py, item.hash, item.key, record)?,
+                };
+                values.push(match found {
+                    Some(range) => self.decode(py, &record[range])?,
+                    None => default.clone(),
+                });
+                Ok(())
+            };
+            let done = in_groups(&self.attached.engine, self.map, keys, |item| {
+                get(item).map_err(|error| {
+                    raised = Some(error);
+                    Error::Interrupted
+                })
+            });
+            done.map_err(|error| self.attached.raise(error, raised.take()))
+        })?;
+        Ok(values)
+    }
+
+    fn find_bytes(
+        &self,
+        py: Python<'_>,
+        hash: Hash,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> PyResult<Option<Range<usize>>> {
+        let map = self.map;
+        self.attached.read(
+            py,
+            reading!(map: Map, hash: Hash, key: &'a [u8], record: &'a mut Vec<u8>;
+                Option<Range<usize>>; |access| map.get_hashed(access, *hash, key, record)),
+        )
+    }
+
+    /// As `get_list`, while other threads run.
+    fn get_array<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &[&[u8]],
+        default: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let map = self.map;
+        let (bytes, ends) = self.attached.detached(py, |engine, patience| {
+            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(keys.len()));
+            let mut record = Vec::new();
+            in_groups(engine, map, keys, |item| {
+                patience.begin()?;
+                let mut found = self.foreseen(&item, &mut record);
+                if found.is_none() {
+                    let (Item { hash, key, .. }, record) = (item, &mut record);
+                    let mut reading = reading!(
+                        map: Map, hash: Hash, key: &'a [u8], record: &'a mut Vec<u8>;
+                        Option<Range<usize>>; |access| map.get_hashed(access, *hash, key, record));
+                    found = engine.consult(patience, &mut reading)?;
+                }
+                if let Some(range) = &found {
+                    bytes.extend_from_slice(&record[range.clone()]);
+                }
+                ends.push(found.map(|_| bytes.len()));
+                Ok(())
+            })?;
+            Ok((bytes, ends))
+        })?;
+        let mut from = 0;
+        ends.into_iter()
+            .map(|end| match end {
+                Some(end) => self.decode(py, &bytes[std::mem::replace(&mut from, end)..end]),
+                None => Ok(default.clone()),
+            })
+            .collect()
+    }
+}
+
+#[pymethods]
+impl HashMap {
+    /// The values of all keys, in their order; `default` for those that are not there.
+    #[pyo3(signature = (keys, default=None, /))]
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let default = default.unwrap_or_else(|| py.None().into_bound(py));
+        let values = self.with_keys(keys, |keys, is_array| {
+            if is_array && !self.attached.is_inside(py)? {
+                self.get_array(py, keys, &default)
+            } else {
+                self.get_list(py, keys, &default)
+            }
+        })?;
+        PyList::new(py, values)
+    }
+
+    /// Gives each key its value, one commit a key.
+    #[pyo3(signature = (keys, values, /))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        values: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let map = self.map;
+        self.with_keys(keys, |keys, _| {
+            self.with_values(values, |values| {
+                if keys.len() != values.len() {
+                    return Err(PyValueError::new_err(format!(
+                        "{} keys and {} values: put_many needs as many of one as of the other",
+                        keys.len(),
+                        values.len()
+                    )));
+                }
+                if self.attached.is_inside(py)? {
+                    let mut record = Vec::new();
+                    let mut pairs = keys.iter().zip(values);
+                    return pairs.try_for_each(|(key, value)| {
+                        let record = &mut record;
+                        self.attached.write(py, |tx| map.put(tx, key, value, record).map(|_| ()))
+                    });
+                }
+                self.attached.detached(py, |engine, patience| {
+                    let mut lane = engine.lane(patience)?;
+                    let mut record = Vec::new();
+                    in_groups(engine, map, keys, |Item { number, key, hash, .. }| {
+                        patience.begin()?;
+                        engine.write_on(&mut lane, patience, |tx| {
+                            map.put_hashed(tx, hash, key, values[number], &mut record).map(|_| ())
+                        })
+                    })
+                })
+            })
+        })
+    }
+
+    /// Deletes all of these keys that are there, one commit a key; returns how many were.
+    #[pyo3(signature = (keys, /))]
+    fn delete_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let map = self.map;
+        self.with_keys(keys, |keys, _| {
+            let mut record = Vec::new();
+            let mut deleted = 0;
+            if self.attached.is_inside(py)? {
+                for key in keys {
+                    let record = &mut record;
+                    let found = self.attached.write(py, |tx| map.delete(tx, key, record))?;
+                    deleted += usize::from(found.is_some());
+                }
+                return Ok(deleted);
+            }
+            self.attached.detached(py, |engine, patience| {
+                let mut lane = engine.lane(patience)?;
+                in_groups(engine, map, keys, |Item { key, hash, .. }| {
+                    patience.begin()?;
+                    let found = engine.write_on(&mut lane, patience, |tx| {
+                        map.delete_hashed(tx, hash, key, &mut record)
+                    })?;
+                    deleted += usize::from(found.is_some());
+                    Ok(())
+                })?;
+                Ok(deleted)
+            })
+        })
+    }
+}
