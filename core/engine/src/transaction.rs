@@ -219,21 +219,14 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         let (words, tail) = rest.as_chunks::<8>();
         let mut last = [0; 8];
         last[..tail.len()].copy_from_slice(tail);
-        let last = if tail.is_empty() { &[] } else { std::slice::from_ref(&last) };
-        let blank = self.glance().is_some();
-        let mut at = at;
-        for words in [std::slice::from_ref(&first), words, last] {
-            if blank {
-                self.lane.buffers.writes.push_run(view.entry, at, words);
-            } else {
-                for (i, word) in words.iter().enumerate() {
-                    self.write(view, at + i as u64 * 8, u64::from_le_bytes(*word));
-                }
-            }
-            at += words.len() as u64 * 8;
+        let last = (!tail.is_empty()).then_some(&last);
+        if self.glance().is_some() {
+            let buffers = &mut self.lane.buffers;
+            buffers.entries[view.entry as usize].mode |= mode::WRITE;
+            return buffers.writes.push_run(view.entry, at, &first, words, last);
         }
-        if blank {
-            self.lane.buffers.entries[view.entry as usize].mode |= mode::WRITE;
+        for (i, word) in std::iter::once(&first).chain(words).chain(last).enumerate() {
+            self.write(view, at + i as u64 * 8, u64::from_le_bytes(*word));
         }
     }
 

@@ -87,9 +87,21 @@ impl Writes {
 
     /// Adds words one after the other, none of which is there yet.
     #[inline(always)]
-    pub fn push_run(&mut self, entry: u32, at: Offset, words: &[[u8; 8]]) {
-        let pairs = words.iter().enumerate();
-        self.pairs.extend(pairs.map(|(i, w)| [at + i as u64 * 8, u64::from_le_bytes(*w)]));
+    pub fn push_run(
+        &mut self,
+        entry: u32,
+        at: Offset,
+        first: &[u8; 8],
+        words: &[[u8; 8]],
+        last: Option<&[u8; 8]>,
+    ) {
+        self.pairs.push([at, u64::from_le_bytes(*first)]);
+        let places = (at + 8..).step_by(8);
+        self.pairs.extend(words.iter().zip(places).map(|(w, at)| [at, u64::from_le_bytes(*w)]));
+        if let Some(last) = last {
+            let at = at + 8 + words.len() as u64 * 8;
+            self.pairs.push([at, u64::from_le_bytes(*last)]);
+        }
         self.entries.resize(self.pairs.len(), entry);
     }
 

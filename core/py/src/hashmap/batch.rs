@@ -289,10 +289,12 @@ impl HashMap {
                 self.attached.detached(py, |engine, patience| {
                     let mut lane = engine.lane(patience)?;
                     let mut record = Vec::new();
-                    in_groups(engine, map, keys, |Item { number, key, hash, .. }| {
+                    in_groups(engine, map, keys, |Item { number, key, hash, foreseen }| {
                         patience.begin()?;
                         engine.write_on(&mut lane, patience, |tx| {
-                            map.put_hashed(tx, hash, key, values[number], &mut record).map(|_| ())
+                            let pair = (key, values[number]);
+                            map.put_foreseen(tx, hash, foreseen.as_ref(), pair, &mut record)
+                                .map(|_| ())
                         })
                     })
                 })
@@ -317,12 +319,12 @@ impl HashMap {
             }
             self.attached.detached(py, |engine, patience| {
                 let mut lane = engine.lane(patience)?;
-                in_groups(engine, map, keys, |Item { key, hash, .. }| {
+                in_groups(engine, map, keys, |Item { key, hash, foreseen, .. }| {
                     patience.begin()?;
                     let found = engine.write_on(&mut lane, patience, |tx| {
-                        map.delete_hashed(tx, hash, key, &mut record)
+                        map.delete_foreseen(tx, hash, foreseen.as_ref(), key, &mut record)
                     })?;
-                    deleted += usize::from(found.is_some());
+                    deleted += usize::from(found);
                     Ok(())
                 })?;
                 Ok(deleted)

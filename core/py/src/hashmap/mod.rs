@@ -48,12 +48,14 @@ impl HashMap {
     /// Runs `body` with buffers of this thread.
     #[inline]
     fn with_buffers<T>(body: impl FnOnce(&mut Buffers) -> PyResult<T>) -> PyResult<T> {
-        let mut buffers = BUFFERS.take().unwrap_or_default();
-        let result = body(&mut buffers);
-        if buffers.record.len() + buffers.value.len() + buffers.key.len() <= KEPT_BYTES_MAX {
-            BUFFERS.set(Some(buffers));
-        }
-        result
+        BUFFERS.with(|kept| {
+            let mut buffers = kept.take().unwrap_or_default();
+            let result = body(&mut buffers);
+            if buffers.record.len() + buffers.value.len() + buffers.key.len() <= KEPT_BYTES_MAX {
+                kept.set(Some(buffers));
+            }
+            result
+        })
     }
 
     /// The bytes of a key: its own where the map is raw, its encoding otherwise.

@@ -2,11 +2,12 @@
 //! overlap.
 
 use super::HashMap;
-use super::layout::{HEAD_BYTES, Hash, Slot};
+use super::change::check_length;
+use super::layout::{HEAD_BYTES, Hash, Slot, VALUE_BYTES_MAX};
 use super::lookup::{Found, Table};
 use std::ops::Range;
 use vasmem_engine::layout::LINE;
-use vasmem_engine::{Access, Glance, Glimpse, Host, Memory};
+use vasmem_engine::{Access, Glance, Glimpse, Host, Memory, Result, Touched, Transaction};
 
 /// Keys whose memory is asked for at a time: more than the ten or so misses that a core has under
 /// way at once, so that their order does not matter.
@@ -31,16 +32,17 @@ impl HashMap {
         glance: &mut Glance<'_, M, H>,
         hashes: &[Hash],
     ) -> Group {
+        let mut group = [None; GROUP];
+        let Ok(head) = self.header(glance) else { return group };
         let mut tables = [None; GROUP];
         for (place, &hash) in tables.iter_mut().zip(hashes) {
-            if let Ok(table) = self.table(glance, hash.index()) {
+            if let Ok(table) = self.table_under(glance, &head, hash.index()) {
                 let line = table.entry.shape().home(hash);
                 glance.prefetch(table.entry.table() + line * LINE);
                 glance.prefetch(table.entry.table() + (line + 1) * LINE);
                 *place = Some((table, line));
             }
         }
-        let mut group = [None; GROUP];
         for ((place, &hash), foreseen) in tables.iter().zip(hashes).zip(&mut group) {
             if let Some((table, line)) = place {
                 *foreseen = self
@@ -81,6 +83,66 @@ impl HashMap {
         let same = &record[HEAD_BYTES as usize..key_end] == key;
         let found = same && glance.check(&view).is_ok();
         found.then_some(Found { view, slot_at, slot, head })
+    }
+
+    /// As [`HashMap::put`], of a key that was foreseen.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn put_foreseen<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        foreseen: Option<&Foreseen>,
+        (key, bytes): (&[u8], &[u8]),
+        record: &mut Vec<u8>,
+    ) -> Result<bool> {
+        match self.found_to_change(tx, foreseen, key, record)? {
+            Some(found) => {
+                check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
+                self.replace(tx, &found, key, bytes, record).map(|()| false)
+            }
+            None => self.put_hashed(tx, hash, key, bytes, record),
+        }
+    }
+
+    /// As [`HashMap::delete`], of a key that was foreseen; whether it was there.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn delete_foreseen<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        foreseen: Option<&Foreseen>,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let found = match self.found_to_change(tx, foreseen, key, record)? {
+            None => self.search_to_change(tx, hash, key, record, &mut None)?,
+            found => found,
+        };
+        match found {
+            Some(found) => self.delete_found(tx, &found, record).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
+    #[inline(always)]
+    fn found_to_change<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        foreseen: Option<&Foreseen>,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Found<Touched>>> {
+        let (Some(foreseen), Some(mut glance)) = (foreseen, tx.glance()) else { return Ok(None) };
+        let Some(found) = self.foreseen(&mut glance, foreseen, key, record) else {
+            return Ok(None);
+        };
+        let Found { view, slot_at, slot, head } = found;
+        let view = tx.decide(&view.into())?;
+        Ok(Some(Found { view, slot_at, slot, head }))
     }
 
     /// The value of `key`, if it is where it was foreseen: a range of `record`. Otherwise nothing is

@@ -67,34 +67,32 @@ impl HashMap {
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<Option<Range<usize>>> {
-        self.delete_hashed(tx, Hash::of(key, tx.seed()), key, record)
+        let hash = Hash::of(key, tx.seed());
+        match self.search_to_change(tx, hash, key, record, &mut None)? {
+            Some(found) => self.delete_found(tx, &found, record).map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// As `delete`, of a key whose hash is known.
-    ///
-    /// # Errors
-    /// As `put`.
-    pub fn delete_hashed<M: Memory, H: Host>(
+    /// Removes what was found; its value is the returned range of `record`, which holds the record.
+    pub(super) fn delete_found<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        hash: Hash,
-        key: &[u8],
+        found: &Found<Touched>,
         record: &mut Vec<u8>,
-    ) -> Result<Option<Range<usize>>> {
-        let found = self.search_to_change(tx, hash, key, record, &mut None)?;
-        let Some(found) = found else { return Ok(None) };
+    ) -> Result<Range<usize>> {
         let node = found.head.is_large().then(|| large_node(record, found.head));
-        let range = self.value(tx, &found, record)?;
+        let range = self.value(tx, found, record)?;
         if let Some(node) = node {
-            self.free_large(tx, &found, node)?;
+            self.free_large(tx, found, node)?;
         }
         tx.write(&found.view, found.slot_at, found.slot.0 & OVERFLOWED);
         tx.free(found.slot.record())?;
         self.count(tx, -1)?;
-        Ok(Some(range))
+        Ok(range)
     }
 
-    fn replace<M: Memory, H: Host>(
+    pub(super) fn replace<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
         found: &Found<Touched>,
@@ -243,7 +241,7 @@ fn free_slots(bucket: &Bucket<Touched>) -> (u32, Offset) {
     })
 }
 
-fn check_length(what: &'static str, len: usize, max_bytes: u64) -> Result<()> {
+pub(super) fn check_length(what: &'static str, len: usize, max_bytes: u64) -> Result<()> {
     if len as u64 > max_bytes {
         return Err(Error::TooLarge { what, bytes: len as u64, max_bytes });
     }

@@ -142,6 +142,17 @@ impl HashMap {
     #[inline(always)]
     pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table<A::View>> {
         let head = self.header(access)?;
+        self.table_under(access, &head, index)
+    }
+
+    /// As `table`, under a header that was just read.
+    #[inline(always)]
+    pub(super) fn table_under<A: Access>(
+        &self,
+        access: &mut A,
+        head: &(A::View, [u64; 8]),
+        index: u64,
+    ) -> Result<Table<A::View>> {
         let depth = head.1[header::DEPTH as usize / 8] as u32;
         if depth > DEPTH_MAX {
             return Err(access.broken(&head.0, Invariant::HashDirectory, self.node));
@@ -157,7 +168,7 @@ impl HashMap {
         }
         let mut at = wanted;
         loop {
-            let (leads, page) = self.page(access, &head, at / PER_PAGE)?;
+            let (leads, page) = self.page(access, head, at / PER_PAGE)?;
             if page != 0 {
                 let (line, slot) = entry_slot(page, at);
                 let parent = access.pass(Some(&leads), line, Kind::HASH_DIRECTORY)?;
