@@ -154,6 +154,52 @@ class MapModel(RuleBasedStateMachine):
             return
         self.model[key] = value
 
+    @rule(data=st.data())
+    def look_and_change(self, data: st.DataObject) -> None:
+        key, value = data.draw(self.any_key()), data.draw(self.any_value())
+        fresh = key not in self.model
+        how = data.draw(st.sampled_from(["add", "setdefault", "pop", "compare", "modify"]))
+        if how == "add":
+            assert self.map.add(key, value) == fresh
+            self.model.setdefault(key, value)
+        elif how == "setdefault":
+            assert same(self.map.setdefault(key, value), self.model.setdefault(key, value))
+        elif how == "pop":
+            missing = object()
+            assert same(self.map.pop(key, missing), self.model.pop(key, missing))
+        elif how == "compare":
+            old = data.draw(st.sampled_from([self.model.get(key, value), value]))
+            done = not fresh and self.model[key] == old
+            assert self.map.compare_and_set(key, old, value) == done
+            if done:
+                self.model[key] = value
+        else:
+            assert same(self.map.modify(key, lambda _: value, value), value)
+            self.model[key] = value
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def pop_any(self) -> None:
+        key, value = self.map.popitem()
+        assert same(value, self.model.pop(key))
+
+    @rule(data=st.data())
+    def batches(self, data: st.DataObject) -> None:
+        some = data.draw(st.lists(st.tuples(self.any_key(), self.any_value()), max_size=20))
+        chosen = [key for key, _ in some]
+        self.map.put_many(chosen, [value for _, value in some])
+        self.model.update(some)
+        missing = object()
+        for handle in (self.map, self.seen):
+            got = handle.get_many(chosen, missing)
+            expected = [self.model.get(key, missing) for key in chosen]
+            assert len(got) == len(expected)
+            assert all(map(same, got, expected))
+        gone = data.draw(st.lists(st.sampled_from(chosen), max_size=5)) if chosen else []
+        assert self.map.delete_many(gone) == len({key for key in gone if key in self.model})
+        for key in gone:
+            self.model.pop(key, None)
+
     @rule()
     def reopen(self) -> None:
         self.segment.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vasmem import _core
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
+# Keys that `update` and `clear` hand over at a time.
+BATCH = 1000
 
 
 class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
@@ -20,8 +24,9 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
     Each operation is atomic, visible to all at once, and survives a killed process. Iteration
     never raises because others write: it sees each key that was there all the time, and may or
     may not see those that came or went meanwhile; `len` is exact while nobody writes.
-    What MutableMapping builds from several operations (`pop`, `popitem`, `setdefault`, `update`,
-    `clear`) is not atomic as a whole; put it into `with segment.transaction():` to make it so.
+    `add`, `setdefault`, `pop`, `popitem`, `incr`, `compare_and_set` and `modify` look and change as
+    one. What takes many keys (`update`, `clear`, `put_many`, `delete_many`) does so a key at a
+    time; put it into `with segment.transaction():` to make it one.
 
     Made by `Segment.hashmap`. Handles may be pickled, forked and used by several threads.
     """
@@ -38,13 +43,25 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
         """The values, read together with their keys."""
         return _Values(self)
 
+    def update(self, other: Any = (), /, **named: V) -> None:
+        """Put the items of a mapping or of an iterable of pairs, then those of the keywords."""
+        if isinstance(other, Mapping):
+            pairs: Iterable[tuple[Any, Any]] = other.items()
+        elif hasattr(other, "keys"):
+            pairs = ((key, other[key]) for key in other.keys())  # noqa: SIM118
+        else:
+            pairs = other
+        for batch in _batched(chain(pairs, named.items())):
+            keys, values = [], []
+            for key, value in batch:
+                keys.append(key)
+                values.append(value)
+            self.put_many(keys, values)
+
     def clear(self) -> None:
         """Delete every key that is there now; those that others add meanwhile may stay."""
-        for key in self:
-            try:
-                del self[key]
-            except KeyError:  # someone else was faster
-                continue
+        for keys in _batched(iter(self)):
+            self.delete_many(keys)
 
     def __repr__(self) -> str:
         try:
@@ -55,6 +72,12 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.segment, self.name, self.raw)
+
+
+def _batched(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
 
 
 # Those of MutableMapping would look each key up again, and find it gone now and then.

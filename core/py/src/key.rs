@@ -67,6 +67,12 @@ pub fn encode(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<()> {
     put(key, into, 0)
 }
 
+/// As `encode`, of an int of 64 bits.
+#[inline]
+pub fn encode_int(negative: bool, magnitude: u64, into: &mut Vec<u8>) {
+    put_word(negative, magnitude, into);
+}
+
 /// `depth` is the number of tuples around `key`.
 fn put(key: &Bound<'_, PyAny>, into: &mut Vec<u8>, depth: usize) -> PyResult<()> {
     if let Ok(text) = key.cast::<PyString>() {

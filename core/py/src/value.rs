@@ -94,6 +94,16 @@ fn put_int(int: i64, into: &mut Vec<u8>) {
     }
 }
 
+/// As `encode`, of an int of 64 bits.
+#[inline]
+pub fn encode_int(negative: bool, magnitude: u64, into: &mut Vec<u8>) {
+    match i64::try_from(magnitude) {
+        Err(_) if !negative => put_tagged(UINT8 + 3, magnitude.to_be_bytes(), into),
+        _ if negative => put_int((magnitude as i64).wrapping_neg(), into),
+        _ => put_int(magnitude as i64, into),
+    }
+}
+
 #[inline]
 fn put_str(bytes: &[u8], into: &mut Vec<u8>) -> PyResult<()> {
     match bytes.len() {

@@ -14,8 +14,25 @@ use vasmem_structs::hashmap::{Foreseen, GROUP, Hash, HashMap as Map};
 /// change, or as the bytes of an array.
 enum Batch<'py> {
     Items(Bound<'py, PyTuple>),
-    /// A numpy array of bytes: each of its elements is this many bytes, zeros at its end included.
-    Fixed(Bound<'py, PyBytes>, usize),
+    /// A numpy array: each of its elements is this many bytes, zeros at its end included.
+    Fixed(Bound<'py, PyBytes>, usize, Element),
+}
+
+/// What the elements of an array are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Element {
+    Bytes,
+    Signed,
+    Unsigned,
+}
+
+/// Sign and magnitude of a little-endian int of at most 8 bytes.
+fn int_of(item: &[u8], signed: bool) -> (bool, u64) {
+    let negative = signed && item.last().is_some_and(|last| last & 0x80 != 0);
+    let mut word = [if negative { 0xff } else { 0 }; 8];
+    word[..item.len()].copy_from_slice(item);
+    let value = u64::from_le_bytes(word);
+    (negative, if negative { value.wrapping_neg() } else { value })
 }
 
 impl<'py> Batch<'py> {
@@ -30,12 +47,20 @@ impl<'py> Batch<'py> {
             let text = format!("{what} have the shape {shape}: give an array of one dimension");
             return Err(PyValueError::new_err(text));
         }
-        if dtype.getattr("kind")?.extract::<char>()? != 'S' {
-            let items = tuple.call1((items.call_method0("tolist")?,))?;
-            return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
-        }
+        let width = dtype.getattr("itemsize")?.extract()?;
+        let element = match dtype.getattr("kind")?.extract::<char>()? {
+            'S' if width > 0 => Element::Bytes,
+            'i' => Element::Signed,
+            'u' => Element::Unsigned,
+            _ => {
+                let items = tuple.call1((items.call_method0("tolist")?,))?;
+                return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
+            }
+        };
+        let little = dtype.call_method1("newbyteorder", ("<",))?;
+        let items = items.call_method1("astype", (little,))?;
         let bytes = items.call_method0("tobytes")?.cast_into::<PyBytes>()?;
-        Ok(Batch::Fixed(bytes, dtype.getattr("itemsize")?.extract()?))
+        Ok(Batch::Fixed(bytes, width, element))
     }
 
     fn is_array(&self) -> bool {
@@ -48,7 +73,7 @@ impl<'py> Batch<'py> {
             Batch::Items(items) => {
                 items.as_slice().iter().map(|item| raw_bytes(what, item)).collect()
             }
-            Batch::Fixed(bytes, width) => Ok(bytes.as_bytes().chunks_exact(*width).collect()),
+            Batch::Fixed(bytes, width, _) => Ok(bytes.as_bytes().chunks_exact(*width).collect()),
         }
     }
 
@@ -56,6 +81,7 @@ impl<'py> Batch<'py> {
     fn encoded(
         &self,
         encode: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+        encode_int: impl Fn(bool, u64, &mut Vec<u8>),
     ) -> PyResult<(Vec<u8>, Vec<usize>)> {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         let mut put = |item: &Bound<'_, PyAny>| {
@@ -65,9 +91,16 @@ impl<'py> Batch<'py> {
         };
         match self {
             Batch::Items(items) => items.as_slice().iter().try_for_each(put)?,
-            Batch::Fixed(all, width) => {
+            Batch::Fixed(all, width, Element::Bytes) => {
                 for item in all.as_bytes().chunks_exact(*width) {
                     put(PyBytes::new(all.py(), item).as_any())?;
+                }
+            }
+            Batch::Fixed(all, width, element) => {
+                for item in all.as_bytes().chunks_exact(*width) {
+                    let (negative, magnitude) = int_of(item, *element == Element::Signed);
+                    encode_int(negative, magnitude, &mut bytes);
+                    ends.push(bytes.len());
                 }
             }
         }
@@ -124,7 +157,7 @@ impl HashMap {
         if self.raw {
             return body(&batch.raw("a key")?, batch.is_array());
         }
-        let (bytes, ends) = batch.encoded(key::encode)?;
+        let (bytes, ends) = batch.encoded(key::encode, key::encode_int)?;
         body(&pieces(&bytes, &ends), batch.is_array())
     }
 
@@ -137,7 +170,7 @@ impl HashMap {
         if self.raw {
             return body(&batch.raw("a value")?);
         }
-        let (bytes, ends) = batch.encoded(value::encode)?;
+        let (bytes, ends) = batch.encoded(value::encode, value::encode_int)?;
         body(&pieces(&bytes, &ends))
     }
 

@@ -1,5 +1,6 @@
 //! `_core.HashMap`: the operations of a dict, native slots without a Python frame.
 
+mod atomic;
 mod batch;
 mod iterate;
 
@@ -26,6 +27,7 @@ pub struct HashMap {
     map: Map,
     name: String,
     raw: bool,
+    popping: atomic::Popping,
 }
 
 thread_local! {
@@ -151,7 +153,7 @@ impl HashMap {
                 attached.name
             )));
         }
-        Ok(HashMap { attached, map, name, raw })
+        Ok(HashMap { attached, map, name, raw, popping: atomic::Popping::default() })
     }
 
     #[classmethod]

@@ -145,8 +145,8 @@ impl HashMap {
         Ok(Some(Found { view, slot_at, slot, head }))
     }
 
-    /// The value of `key`, if it is where it was foreseen: a range of `record`. Otherwise nothing is
-    /// known, and [`HashMap::get_hashed`] tells.
+    /// The value of `key`, if it is where it was foreseen: a range of `record`. Otherwise nothing
+    /// is known, and [`HashMap::get_hashed`] tells.
     #[inline(always)]
     pub fn get_foreseen<M: Memory, H: Host>(
         &self,

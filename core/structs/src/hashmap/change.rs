@@ -183,7 +183,7 @@ impl HashMap {
 
     /// Puts a new record into the emptier of both buckets, else into the stash; `false` if the
     /// table must be split first.
-    fn insert<M: Memory, H: Host>(
+    pub(super) fn insert<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
         missed: &Missed<Touched>,

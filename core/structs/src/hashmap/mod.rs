@@ -6,6 +6,7 @@
 
 mod batch;
 mod change;
+mod conditional;
 mod layout;
 mod lookup;
 mod scan;
@@ -19,6 +20,7 @@ use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 pub use batch::{Foreseen, GROUP, Group};
+pub use conditional::Expected;
 pub use layout::{Hash, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use scan::Cursor;
 
