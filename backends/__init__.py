@@ -21,7 +21,7 @@ __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
 GROUP = "vasmem.backends"
 # Named here and not by entry points: found without reading the metadata of every distribution, and
 # not replaceable by another package.
-_OWN = {"shm": "ShmBackend"}
+_OWN = {"shm": "ShmBackend", "file": "FileBackend"}
 
 
 def _foreign() -> dict[str, EntryPoint]:

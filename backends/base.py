@@ -4,6 +4,7 @@ A backend imports the standard library, `vasmem.errors` and `vasmem.promises`, n
 not know the format of a segment, maps nothing and locks no bytes of it.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -21,6 +22,12 @@ class Opened:
 
     fd: int
     lock_fd: int | None
+
+    def close(self) -> None:
+        """Close both."""
+        for fd in (self.fd, self.lock_fd):
+            if fd is not None:
+                os.close(fd)
 
 
 @dataclass(frozen=True)

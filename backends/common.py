@@ -1,8 +1,8 @@
 """Segments that are files of one directory: what the backends over a file system share.
 
-A segment NAME with inode number N has the companion lock file `.NAME.N.lock`. The number pairs them
-for good: an inode is not used again while anyone has the segment open, so whoever opened the
-segment finds its own lock file or none, never that of a later segment of the same name.
+A segment NAME with inode number N has the companion lock file `.NAME.N.vasmem.lock`. The number
+pairs them for good: an inode is not used again while anyone has the segment open, so whoever opened
+the segment finds its own lock file or none, never that of a later segment of the same name.
 
 Both files are made nameless and linked when complete, the lock file first. While it has a name and
 the segment has none yet, its creator holds a flock on it; without that flock it is the leftover of
@@ -28,14 +28,17 @@ from vasmem.errors import (
 )
 
 ANY_OWNER = "any"
-_LOCK_NAME = re.compile(r"\.(.+)\.(\d+)\.lock", re.DOTALL)
+# With the companion's prefix and suffix around it a name still fits into the 255 bytes of a file.
+NAME_BYTES_MAX = 200
+DIRECTORY_MODE = 0o1777
+_LOCK_NAME = re.compile(r"\.(.+)\.(\d+)\.vasmem\.lock", re.DOTALL)
 # A name may come and go between two looks at it; who meets that more often than this gives up.
 _TRIES_MAX = 100
 
 
 def lock_name(name: str, inode: int) -> str:
     """Name of the companion lock file of that segment, in the same directory."""
-    return f".{name}.{inode}.lock"
+    return f".{name}.{inode}.vasmem.lock"
 
 
 def lock_mode(mode: int) -> int:
@@ -129,11 +132,30 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
     return Attributes(name, size_bytes, stat.S_IMODE(found.st_mode), user_name(found.st_uid))
 
 
-def listing(directory_fd: int) -> Iterator[Attributes]:
-    """Attributes of every segment in the directory, sorted by name."""
+def check_directory(directory_fd: int, where: str, others: int) -> None:
+    """Refuse a directory in which those of the permission bits `others` could swap segments."""
+    found = os.fstat(directory_fd)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & others and not mode & stat.S_ISVTX:
+        raise BackendUnavailable(
+            f"anyone could swap segments in {where}: it is writable for others and not sticky; "
+            f"say `chmod {DIRECTORY_MODE:o} {where}`"
+        )
+
+
+def listing(directory_fd: int, *, locked_only: bool = False) -> Iterator[Attributes]:
+    """Attributes of every segment in the directory, sorted by name.
+
+    With `locked_only`, for a directory with other files in it, only what has a lock file.
+    """
     sweep(directory_fd)
-    for name in sorted(os.listdir(directory_fd)):
+    names = os.listdir(directory_fd)
+    matches = filter(None, map(_LOCK_NAME.fullmatch, names))
+    locked = {(match[1], int(match[2])) for match in matches}
+    for name in sorted(names):
         if name.startswith("."):
+            continue
+        if locked_only and (name, _inode(directory_fd, name)) not in locked:
             continue
         try:
             yield attributes(directory_fd, name, name)

@@ -6,7 +6,6 @@ only the owner of one removes it. VASMEM_SHM_DIR names another directory.
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,9 +16,7 @@ from vasmem.promises import Promises
 
 DIRECTORY = "/dev/shm/vasmem"
 DIRECTORY_VARIABLE = "VASMEM_SHM_DIR"
-DIRECTORY_MODE = 0o1777
-# With the companion's prefix and suffix around it a name still fits into the 255 bytes of a file.
-NAME_LENGTH_MAX = 200
+WRITABLE_FOR_OTHERS = 0o022
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]*")
 
 
@@ -63,9 +60,10 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot name a shm segment: letters, digits and _ . @ + = , - are allowed, "
             "the first a letter, digit or _"
         )
-    if len(name) > NAME_LENGTH_MAX:
+    if len(name) > common.NAME_BYTES_MAX:
         raise ValueError(
-            f"the name {name[:20]!r}... has {len(name)} characters; {NAME_LENGTH_MAX} are allowed"
+            f"the name {name[:20]!r}... has {len(name)} characters; "
+            f"{common.NAME_BYTES_MAX} are allowed"
         )
 
 
@@ -77,7 +75,7 @@ def _directory(name: str | None = None) -> Iterator[tuple[int, str]]:
     where = os.environ.get(DIRECTORY_VARIABLE) or DIRECTORY
     directory_fd = _open_directory(where)
     try:
-        _check_directory(directory_fd, where)
+        common.check_directory(directory_fd, where, WRITABLE_FOR_OTHERS)
         yield directory_fd, f"shm://{name}"
     finally:
         os.close(directory_fd)
@@ -90,23 +88,13 @@ def _open_directory(where: str) -> int:
             return os.open(where, flags)
         except FileNotFoundError:
             try:
-                os.mkdir(where, DIRECTORY_MODE)
+                os.mkdir(where, common.DIRECTORY_MODE)
             except FileExistsError:
                 return os.open(where, flags)
-            os.chmod(where, DIRECTORY_MODE)  # the umask has no say here
+            os.chmod(where, common.DIRECTORY_MODE)  # the umask has no say here
             return os.open(where, flags)
     except OSError as error:
         raise BackendUnavailable(
             f"the directory {where} of the shm segments cannot be used ({error.strerror}); it "
             f"needs a mounted tmpfs, or name another directory in {DIRECTORY_VARIABLE}"
         ) from error
-
-
-def _check_directory(directory_fd: int, where: str) -> None:
-    found = os.fstat(directory_fd)
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o022 and not mode & stat.S_ISVTX:
-        raise BackendUnavailable(
-            f"anyone could swap segments in {where}: it is writable for others and not sticky; "
-            f"say `chmod {DIRECTORY_MODE:o} {where}`"
-        )

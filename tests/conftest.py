@@ -21,16 +21,17 @@ from vasmem import backends
 hypothesis.settings.register_profile("vasmem", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("vasmem")
 
-BACKENDS = ("shm",)
+BACKENDS = ("shm", "file")
 HOME = pytest.StashKey[Path]()
 
 
 @pytest.fixture(autouse=True)
 def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The directory of the shm segments of this test and its child processes."""
+    """The directory of all segments of this test and its child processes, on a tmpfs."""
     directory = Path(tempfile.mkdtemp(prefix="vasmem-test-", dir="/dev/shm"))
     directory.chmod(0o1777)
     monkeypatch.setenv("VASMEM_SHM_DIR", str(directory))
+    monkeypatch.delenv("VASMEM_FILE_DIRS", raising=False)
     request.node.stash[HOME] = directory
     yield directory
     left = sorted(path.name for path in directory.iterdir())
@@ -65,15 +66,29 @@ def mappings(directory: Path) -> list[str]:
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> backends.Backend:
+def backend(
+    request: pytest.FixtureRequest,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> backends.Backend:
+    """The backend under test, whose segments are in `home`."""
+    if request.param == "file":
+        monkeypatch.setenv("VASMEM_FILE_DIRS", str(home))
+        monkeypatch.setenv("VASMEM_SHM_DIR", str(tmp_path))
     return backends.get(request.param)
 
 
 @pytest.fixture
-def url(backend: backends.Backend, home: Path) -> Callable[[str], str]:
+def place(backend: backends.Backend, home: Path) -> Callable[[str], str]:
+    """Makes the path of a segment as the backend under test takes it."""
+    return lambda name: f"{home}/{name}" if backend.name == "file" else name
+
+
+@pytest.fixture
+def url(backend: backends.Backend, place: Callable[[str], str]) -> Callable[[str], str]:
     """Makes the URL of a segment of the backend under test."""
-    assert home.is_dir()
-    return lambda name: f"{backend.name}://{name}"
+    return lambda name: f"{backend.name}://{place(name)}"
 
 
 @pytest.fixture

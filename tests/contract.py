@@ -11,6 +11,7 @@ import vasmem
 from vasmem.backends import Backend, Opened
 
 CONTENT = b"formatted"
+Place = Callable[[str], str]
 
 
 def check_mapping(mapping: MutableMapping[Any, Any], items: Mapping[Any, Any]) -> None:
@@ -79,17 +80,19 @@ def check_remove(mapping: MutableMapping[Any, Any], items: Mapping[Any, Any]) ->
     mapping.clear()
 
 
-def check_backend(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`tmp_path` is for whatever a backend might leave in the working directory: nothing."""
+def check_backend(
+    backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`place` makes a path of a name. `tmp_path` becomes the working directory and stays empty."""
     monkeypatch.chdir(tmp_path)
     assert isinstance(backend, Backend)
     assert [found.path for found in backend.list()] == []
-    check_creation(backend)
-    check_mode(backend)
-    check_failed_creation(backend)
-    check_opening(backend)
-    check_removal(backend)
-    check_names(backend)
+    check_creation(backend, place)
+    check_mode(backend, place)
+    check_failed_creation(backend, place)
+    check_opening(backend, place)
+    check_removal(backend, place)
+    check_names(backend, place)
     assert list(backend.list()) == []
     assert os.listdir(tmp_path) == []
 
@@ -99,16 +102,10 @@ def write_content(made: Opened) -> None:
 
 
 def make_segment(backend: Backend, path: str, mode: int = 0o600) -> None:
-    close(backend.create(path, mode=mode, fill=write_content))
+    backend.create(path, mode=mode, fill=write_content).close()
 
 
-def close(opened: Opened) -> None:
-    for fd in (opened.fd, opened.lock_fd):
-        if fd is not None:
-            os.close(fd)
-
-
-def check_creation(backend: Backend) -> None:
+def check_creation(backend: Backend, place: Place) -> None:
     seen_inside: list[str] = []
 
     def fill(made: Opened) -> None:
@@ -117,92 +114,92 @@ def check_creation(backend: Backend) -> None:
         seen_inside.extend(found.path for found in backend.list())
         write_content(made)
 
-    made = backend.create("orders", mode=0o600, fill=fill)
+    made = backend.create(place("orders"), mode=0o600, fill=fill)
     assert seen_inside == [], "the name was visible before the segment was complete"
-    found = backend.attributes("orders")
-    assert (found.path, found.mode) == ("orders", 0o600)
+    found = backend.attributes(place("orders"))
+    assert (found.path, found.mode) == (place("orders"), 0o600)
     assert len(CONTENT) <= found.size < 1 << 20
     assert list(backend.list()) == [found]
     with pytest.raises(vasmem.SegmentExists, match="orders"):
-        backend.create("orders", mode=0o600, fill=write_content)
-    close(made)
-    backend.remove("orders")
+        backend.create(place("orders"), mode=0o600, fill=write_content)
+    made.close()
+    backend.remove(place("orders"))
 
 
-def check_mode(backend: Backend) -> None:
+def check_mode(backend: Backend, place: Place) -> None:
     umask = os.umask(0o077)
     try:
         for mode in (0o600, 0o640, 0o660, 0o666):
-            make_segment(backend, "orders", mode)
-            assert backend.attributes("orders").mode == mode
-            backend.remove("orders")
+            make_segment(backend, place("orders"), mode)
+            assert backend.attributes(place("orders")).mode == mode
+            backend.remove(place("orders"))
     finally:
         os.umask(umask)
     for mode in (0o400, 0o700, 0o060, 0o4600):
         with pytest.raises(ValueError, match=f"{mode:#o}"):
-            backend.create("orders", mode=mode, fill=write_content)
+            backend.create(place("orders"), mode=mode, fill=write_content)
 
 
-def check_failed_creation(backend: Backend) -> None:
+def check_failed_creation(backend: Backend, place: Place) -> None:
     def fail(made: Opened) -> None:
         write_content(made)
         raise RuntimeError("no")
 
     descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(RuntimeError, match="no"):
-        backend.create("orders", mode=0o600, fill=fail)
+        backend.create(place("orders"), mode=0o600, fill=fail)
     assert list(backend.list()) == []
     assert os.listdir("/proc/self/fd") == descriptors
-    make_segment(backend, "orders")
+    make_segment(backend, place("orders"))
 
     def lose_race(made: Opened) -> None:
         write_content(made)
-        make_segment(backend, "other")
+        make_segment(backend, place("other"))
 
     with pytest.raises(vasmem.SegmentExists):
-        backend.create("other", mode=0o600, fill=lose_race)
-    assert sorted(found.path for found in backend.list()) == ["orders", "other"]
+        backend.create(place("other"), mode=0o600, fill=lose_race)
+    assert sorted(found.path for found in backend.list()) == [place("orders"), place("other")]
     assert os.listdir("/proc/self/fd") == descriptors
-    backend.remove("orders")
-    backend.remove("other")
+    backend.remove(place("orders"))
+    backend.remove(place("other"))
 
 
-def check_opening(backend: Backend) -> None:
+def check_opening(backend: Backend, place: Place) -> None:
     with pytest.raises(vasmem.SegmentNotFound, match="orders"):
-        backend.open("orders", readonly=False, owner=None)
+        backend.open(place("orders"), readonly=False, owner=None)
     with pytest.raises(vasmem.SegmentNotFound, match="orders"):
-        backend.attributes("orders")
-    make_segment(backend, "orders")
-    opened = backend.open("orders", readonly=False, owner=None)
+        backend.attributes(place("orders"))
+    make_segment(backend, place("orders"))
+    opened = backend.open(place("orders"), readonly=False, owner=None)
     assert os.read(opened.fd, 100) == CONTENT
     assert opened.lock_fd is not None
     for fd in (opened.fd, opened.lock_fd):
         os.pwrite(fd, b"F", 0)
         assert not os.get_inheritable(fd)
-    close(opened)
-    opened = backend.open("orders", readonly=True, owner=None)
+    opened.close()
+    opened = backend.open(place("orders"), readonly=True, owner=None)
     assert opened.lock_fd is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.pwrite(opened.fd, b"X", 0)
-    close(opened)
-    backend.remove("orders")
+    opened.close()
+    backend.remove(place("orders"))
 
 
-def check_removal(backend: Backend) -> None:
+def check_removal(backend: Backend, place: Place) -> None:
     with pytest.raises(vasmem.SegmentNotFound, match="orders"):
-        backend.remove("orders")
-    make_segment(backend, "orders")
-    old = backend.open("orders", readonly=False, owner=None)
-    backend.remove("orders")
+        backend.remove(place("orders"))
+    make_segment(backend, place("orders"))
+    old = backend.open(place("orders"), readonly=False, owner=None)
+    backend.remove(place("orders"))
     with pytest.raises(vasmem.SegmentNotFound):
-        backend.open("orders", readonly=False, owner=None)
-    make_segment(backend, "orders")
-    new = backend.open("orders", readonly=False, owner=None)
+        backend.open(place("orders"), readonly=False, owner=None)
+    make_segment(backend, place("orders"))
+    new = backend.open(place("orders"), readonly=False, owner=None)
     assert os.pread(old.fd, 100, 0) == CONTENT, "those who are inside go on"
     assert identities(old).isdisjoint(identities(new)), "an old lock guards a new segment"
-    close(old)
-    close(new)
-    backend.remove("orders")
+    old.close()
+    new.close()
+    backend.remove(place("orders"))
 
 
 def identities(opened: Opened) -> set[tuple[int, int]]:
@@ -211,14 +208,14 @@ def identities(opened: Opened) -> set[tuple[int, int]]:
     return {(each.st_dev, each.st_ino) for each in found}
 
 
-def check_names(backend: Backend) -> None:
+def check_names(backend: Backend, place: Place) -> None:
     operations: list[Callable[[str], object]] = [
         lambda path: backend.create(path, mode=0o600, fill=write_content),
         lambda path: backend.open(path, readonly=True, owner=None),
         backend.attributes,
         backend.remove,
     ]
-    for path in ("", "a\0b", ".", "..", "x" * 5000):
+    for path in ("", *map(place, ("", "a\0b", ".", "..", "x" * 5000))):
         for operation in operations:
             with pytest.raises(ValueError, match="name"):
                 operation(path)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from contract import check_backend, close, make_segment, write_content
+from contract import Place, check_backend, make_segment, write_content
 
 import vasmem
 from vasmem import backends
@@ -19,15 +19,17 @@ from vasmem.promises import Promises
 STRANGER = 65534
 
 
-def test_contract(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check_backend(backend, monkeypatch, tmp_path)
+def test_contract(
+    backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check_backend(backend, place, monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def orders(backend: Backend) -> Iterator[Backend]:
-    make_segment(backend, "orders")
+def orders(backend: Backend, place: Place) -> Iterator[Backend]:
+    make_segment(backend, place("orders"))
     yield backend
-    backend.remove("orders")
+    backend.remove(place("orders"))
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def test_another_package_adds_a_backend(tmp_path: Path, monkeypatch: pytest.Monk
         "from vasmem.backends.shm import ShmBackend\nclass Toy(ShmBackend):\n    name = 'toy'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert backends.available() == ["shm", "toy"]
+    assert backends.available() == ["file", "shm", "toy"]
     assert isinstance(backends.get("toy"), Backend)
     assert type(backends.get("shm")) is shm.ShmBackend, "another package replaced our own backend"
 
@@ -95,11 +97,11 @@ def test_the_folder_is_no_package_of_its_own() -> None:
     assert "ImportError: import this package as vasmem.backends" in run.stderr
 
 
-def test_read_permission_is_enough_to_read(orders: Backend, home: Path) -> None:
+def test_read_permission_is_enough_to_read(orders: Backend, place: Place, home: Path) -> None:
     with as_reader_only(home / "orders"):
-        close(orders.open("orders", readonly=True, owner=None))
+        orders.open(place("orders"), readonly=True, owner=None).close()
         with pytest.raises(vasmem.PermissionDenied, match="readonly=True"):
-            orders.open("orders", readonly=False, owner=None)
+            orders.open(place("orders"), readonly=False, owner=None)
 
 
 @pytest.mark.parametrize(
@@ -107,27 +109,27 @@ def test_read_permission_is_enough_to_read(orders: Backend, home: Path) -> None:
     [(0o600, 0o600), (0o640, 0o600), (0o644, 0o600), (0o660, 0o660), (0o666, 0o666)],
 )
 def test_only_writers_may_open_the_lock_file(
-    backend: Backend, home: Path, mode: int, expected: int
+    backend: Backend, place: Place, home: Path, mode: int, expected: int
 ) -> None:
-    make_segment(backend, "orders", mode)
+    make_segment(backend, place("orders"), mode)
     (lock,) = home.glob(".orders.*.lock")
     assert lock.stat().st_mode & 0o7777 == expected
     assert lock.stat().st_uid == (home / "orders").stat().st_uid
-    backend.remove("orders")
+    backend.remove(place("orders"))
 
 
 def test_a_strangers_segment_is_refused(
-    orders: Backend, home: Path, monkeypatch: pytest.MonkeyPatch
+    orders: Backend, place: Place, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with owned_by_stranger(home, monkeypatch) as stranger:
         for owner in (None, "somebody"):
             with pytest.raises(vasmem.PermissionDenied, match=f"say owner='{stranger}'"):
-                orders.open("orders", readonly=True, owner=owner)
+                orders.open(place("orders"), readonly=True, owner=owner)
         for accepted in (stranger, "any"):
-            close(orders.open("orders", readonly=False, owner=accepted))
+            orders.open(place("orders"), readonly=False, owner=accepted).close()
 
 
-def test_a_lock_file_of_another_owner_is_refused(orders: Backend, home: Path) -> None:
+def test_a_lock_file_of_another_owner_is_refused(orders: Backend, place: Place, home: Path) -> None:
     (lock,) = home.glob(".orders.*.lock")
     lock.unlink()
     if os.geteuid() == 0:
@@ -136,40 +138,42 @@ def test_a_lock_file_of_another_owner_is_refused(orders: Backend, home: Path) ->
     else:
         lock.symlink_to("/dev/null")
     with pytest.raises((vasmem.PermissionDenied, OSError), match=r"laid it there|symbolic links"):
-        orders.open("orders", readonly=False, owner=None)
-    close(orders.open("orders", readonly=True, owner=None))
+        orders.open(place("orders"), readonly=False, owner=None)
+    orders.open(place("orders"), readonly=True, owner=None).close()
 
 
-def test_a_lost_lock_file_leaves_reading(orders: Backend, home: Path) -> None:
+def test_a_lost_lock_file_leaves_reading(orders: Backend, place: Place, home: Path) -> None:
     (lock,) = home.glob(".orders.*.lock")
     lock.unlink()
     with pytest.raises(vasmem.FormatMismatch, match="readonly=True to save"):
-        orders.open("orders", readonly=False, owner=None)
-    close(orders.open("orders", readonly=True, owner=None))
+        orders.open(place("orders"), readonly=False, owner=None)
+    orders.open(place("orders"), readonly=True, owner=None).close()
 
 
-def test_what_is_no_regular_file_is_no_segment(backend: Backend, home: Path) -> None:
+def test_what_is_no_regular_file_is_no_segment(backend: Backend, place: Place, home: Path) -> None:
     (home / "folder").mkdir()
     (home / "link").symlink_to("/etc/hostname")
     os.mkfifo(home / "fifo")
     for name in ("folder", "link", "fifo"):
         for readonly in (True, False):
             with pytest.raises(vasmem.FormatMismatch, match=f"{name} is not a segment"):
-                backend.open(name, readonly=readonly, owner=None)
+                backend.open(place(name), readonly=readonly, owner=None)
         with pytest.raises(vasmem.FormatMismatch, match=f"{name} is not a segment"):
-            backend.attributes(name)
+            backend.attributes(place(name))
     assert list(backend.list()) == []
     (home / "folder").rmdir()
     (home / "link").unlink()
     (home / "fifo").unlink()
 
 
-def test_a_killed_creator_leaves_nothing_for_long(backend: Backend, home: Path) -> None:
+def test_a_killed_creator_leaves_nothing_for_long(
+    backend: Backend, place: Place, home: Path
+) -> None:
     for step in ("fill", "link"):
         child = os.fork()
         if child == 0:
             try:
-                die_while_creating(backend, step)
+                die_while_creating(backend, place, step)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
@@ -179,7 +183,7 @@ def test_a_killed_creator_leaves_nothing_for_long(backend: Backend, home: Path) 
         assert list(home.iterdir()) == []
 
 
-def die_while_creating(backend: Backend, step: str) -> None:
+def die_while_creating(backend: Backend, place: Place, step: str) -> None:
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -190,11 +194,11 @@ def die_while_creating(backend: Backend, step: str) -> None:
     real_link = common._link
     if step == "link":
         common._link = link
-    backend.create("orders", mode=0o600, fill=die if step == "fill" else write_content)
+    backend.create(place("orders"), mode=0o600, fill=die if step == "fill" else write_content)
 
 
 def test_the_lock_file_of_a_living_creator_is_left_alone(
-    backend: Backend, home: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, place: Place, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
     real_link = common._link
@@ -205,15 +209,15 @@ def test_the_lock_file_of_a_living_creator_is_left_alone(
         seen.append({path.name for path in home.iterdir()})
 
     monkeypatch.setattr(common, "_link", link)
-    made = backend.create("orders", mode=0o600, fill=write_content)
+    made = backend.create(place("orders"), mode=0o600, fill=write_content)
     companion = common.lock_name("orders", os.fstat(made.fd).st_ino)
     assert seen == [{companion}, {companion, "orders"}]
     fcntl.flock(made.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    close(made)
-    backend.remove("orders")
+    made.close()
+    backend.remove(place("orders"))
 
 
-def test_one_of_many_creators_wins(backend: Backend, home: Path) -> None:
+def test_one_of_many_creators_wins(backend: Backend, place: Place, home: Path) -> None:
     barrier = threading.Barrier(8)
     won: list[Opened] = []
     lost: list[vasmem.SegmentExists] = []
@@ -221,7 +225,7 @@ def test_one_of_many_creators_wins(backend: Backend, home: Path) -> None:
     def race() -> None:
         barrier.wait()
         try:
-            won.append(backend.create("orders", mode=0o600, fill=write_content))
+            won.append(backend.create(place("orders"), mode=0o600, fill=write_content))
         except vasmem.SegmentExists as error:
             lost.append(error)
 
@@ -232,8 +236,8 @@ def test_one_of_many_creators_wins(backend: Backend, home: Path) -> None:
         thread.join()
     assert (len(won), len(lost)) == (1, 7)
     assert len(list(home.iterdir())) == 2
-    close(won[0])
-    backend.remove("orders")
+    won[0].close()
+    backend.remove(place("orders"))
 
 
 def test_shm_directory_is_like_tmp(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +266,7 @@ def test_shm_names_say_what_is_allowed(name: str) -> None:
 
 def test_longest_shm_name(home: Path) -> None:
     backend = shm.ShmBackend()
-    name = "x" * shm.NAME_LENGTH_MAX
+    name = "x" * common.NAME_BYTES_MAX
     make_segment(backend, name)
     assert [path.name for path in home.iterdir() if path.name == name] == [name]
     backend.remove(name)
@@ -285,3 +289,8 @@ def test_promises() -> None:
     with pytest.raises(ValueError, match="'kill' or 'power'"):
         shared.require("anything", "x://y")
     assert str(emulated) == "kill+power (emulated)"
+    in_file = Promises(kill=True, power="if synced", flush=False)
+    in_file.require("kill", "x://y")
+    with pytest.raises(vasmem.BackendUnavailable, match=r"if it was synced, or closed"):
+        in_file.require("power", "x://y")
+    assert str(in_file) == "kill+power if synced"

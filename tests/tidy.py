@@ -51,6 +51,7 @@ PYTHON_ARROWS = {
     "vasmem.backends.base": {"promises"},
     "vasmem.backends.common": {"backends", "errors"},
     "vasmem.backends.shm": {"backends", "errors", "promises"},
+    "vasmem.backends.file": {"backends", "errors", "promises"},
 }
 TYPES_ONLY = " (types only)"
 

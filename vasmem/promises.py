@@ -7,10 +7,7 @@ from vasmem.errors import BackendUnavailable
 
 Promise = Literal["kill", "power"]
 
-_KEPT_BY = {
-    "kill": "any backend: shm, file, dax, vas",
-    "power": "a segment on persistent memory (dax://) or in a file (file://)",
-}
+_FAULTS = {"kill": "a killed process", "power": "a power failure"}
 
 
 @dataclass(frozen=True)
@@ -18,36 +15,45 @@ class Promises:
     """What a backend promises about the bytes of its segments.
 
     `kill`: they survive a process killed at any instruction. `power`: they survive a power failure
-    at any instruction. `flush`: keeping the promise takes a write-back of cache lines and a fence,
-    which the engine then does at each commit. `emulated`: the promise holds in the crash lab only;
-    the medium underneath does not keep it.
+    at any instruction; "if synced" is less: they survive it if the segment was synced, or closed by
+    its last writer, and not written since, and otherwise attaching it afterwards is refused.
+    `flush`: keeping the promise takes a write-back of cache lines and a fence, which the engine
+    then does at each commit. `emulated`: the promise holds in the crash lab only; the medium
+    underneath does not keep it.
     """
 
     kill: bool
-    power: bool
+    power: bool | Literal["if synced"]
     flush: bool
     emulated: bool = False
 
     def keeps(self, promise: Promise) -> bool:
-        """Whether `promise` really holds; an emulated one survives no real power failure."""
+        """Whether `promise` really holds; an emulated or conditional one is not kept."""
         if promise == "kill":
             return self.kill
-        return self.power and not self.emulated
+        return self.power is True and not self.emulated
 
     def require(self, promise: Promise | None, url: str) -> None:
         """Raise BackendUnavailable unless `promise` is kept; `url` is named in the message."""
         if promise is None:
             return
-        if promise not in _KEPT_BY:
+        if promise not in _FAULTS:
             raise ValueError(f"promise is 'kill' or 'power', not {promise!r}")
-        if not self.keeps(promise):
-            label = " (emulated)" if self.emulated else ""
-            raise BackendUnavailable(
-                f"{url}{label} does not promise to survive "
-                f"{'a killed process' if promise == 'kill' else 'a power failure'}; "
-                f"use {_KEPT_BY[promise]}"
+        if self.keeps(promise):
+            return
+        label = " (emulated)" if self.emulated else ""
+        advice = "leave promise= out, or name a backend that promises it"
+        if promise == "power" and self.power == "if synced":
+            advice = (
+                "it is intact after one if it was synced, or closed by its last writer, and not "
+                "written since; leave promise= out if that is enough"
             )
+        raise BackendUnavailable(
+            f"{url}{label} does not promise to survive {_FAULTS[promise]}; {advice}"
+        )
 
     def __str__(self) -> str:
-        kept = [promise for promise in ("kill", "power") if getattr(self, promise)]
+        kept = ["kill"] if self.kill else []
+        if self.power:
+            kept.append("power" if self.power is True else f"power {self.power}")
         return "+".join(kept or ["nothing"]) + (" (emulated)" if self.emulated else "")

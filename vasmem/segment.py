@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, overload
@@ -272,9 +271,7 @@ def _attached(target: Target, opened: Opened, promises: Promises, *, readonly: b
             opened.fd, opened.lock_fd, name=str(target), readonly=readonly, flush=promises.flush
         )
     finally:
-        for fd in (opened.fd, opened.lock_fd):
-            if fd is not None:
-                os.close(fd)
+        opened.close()
     return Segment(target, core, promises)
 
 
