@@ -68,6 +68,7 @@ UNSAFE_FILES = {
     "core/memory/tests/common/mod.rs",
     "core/memory/tests/vanish.rs",
     "core/py/src/descriptor.rs",
+    "core/py/src/hashmap/view.rs",
 }
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "NeedsRecovery",
     "NotSwitchedIn",
     "PermissionDenied",
+    "Pinned",
     "Segment",
     "SegmentCorrupted",
     "SegmentExists",
@@ -138,6 +139,10 @@ class HashMap(Generic[_K, _V]):
     def get_many(self, keys: _Many, default: _D, /) -> list[_V | _D]: ...
     def put_many(self, keys: _Many, values: _Many, /) -> None: ...
     def delete_many(self, keys: _Many, /) -> int: ...
+    def view(self, key: _K, /) -> memoryview: ...
+
+@final
+class Pinned: ...
 
 @final
 class Items(Generic[_T]):

@@ -168,6 +168,10 @@ pub(crate) struct Buffers {
     /// An owner's record was overwritten while its words were read: what was read is worth nothing,
     /// though the node may still come to the counter that was seen.
     pub stale: Cell<bool>,
+    /// Whether somebody has pins, once this transaction has looked.
+    pub respects_pins: Option<bool>,
+    /// Blocks that are freed although somebody has pins: none of these.
+    pub freed: Vec<Offset>,
 }
 
 impl Buffers {
@@ -179,6 +183,8 @@ impl Buffers {
         self.arena.clear();
         self.views.clear();
         self.stale.set(false);
+        self.respects_pins = None;
+        self.freed.clear();
         if !self.fill_index.is_empty() {
             self.fill_index.clear();
         }

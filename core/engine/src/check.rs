@@ -135,6 +135,25 @@ impl<M: Memory, H: Host> Segment<M, H> {
                     reached.broken(Invariant::Record, at, "the lane's kept block is out of range");
                 }
             }
+            self.reach_deferred(id, reached);
+        }
+    }
+
+    /// Blocks that were freed while they were pinned, and the list of them.
+    fn reach_deferred(&self, id: u16, reached: &mut Reached) {
+        // More cells than blocks would be a circle.
+        let bound = (self.backed() / Kind(1).block_bytes()) as usize;
+        match self.deferred(id, bound) {
+            Ok((cells, _)) => {
+                for cell in cells {
+                    reached.block(cell.at);
+                    reached.block(cell.block);
+                }
+            }
+            Err(_) => {
+                let text = "the lane's list of deferred blocks leads out of the heap";
+                reached.broken(Invariant::Record, self.tail(id), text);
+            }
         }
     }
 

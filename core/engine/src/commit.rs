@@ -72,6 +72,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         self.lock(locked)?;
         self.look_at_token()?;
+        self.look_at_pins()?;
         if !mutated(Mutation::ValidateBeforeLocking) {
             self.validate_navigation()?;
         }

@@ -3,8 +3,8 @@
 
 use crate::error::{Error, Invariant, Result};
 use crate::layout::{
-    FORMAT_MAJOR, FORMAT_MINOR, GRANULE, Geometry, HEADER_BYTES, HEADER_MIRROR, Kind, LINE, MAGIC,
-    Meta, SIZE_MAX, descriptor, header,
+    FEATURE_PINS, FORMAT_MAJOR, FORMAT_MINOR, GRANULE, Geometry, HEADER_BYTES, HEADER_MIRROR, Kind,
+    LINE, MAGIC, Meta, SIZE_MAX, descriptor, header,
 };
 use crate::record::sum_words;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -55,6 +55,7 @@ fn fixed_words(geometry: &Geometry) -> [u64; FIXED] {
     for (at, value) in [
         (header::MAGIC, MAGIC),
         (header::FORMAT, FORMAT_MAJOR | FORMAT_MINOR << 32),
+        (header::READ_COMPATIBLE, geometry.features),
         (header::UUID, uuid(0)),
         (header::UUID + 8, uuid(8)),
         (header::SEED, geometry.seed),
@@ -97,7 +98,7 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geo
     if word(header::FORMAT) & 0xffff_ffff != FORMAT_MAJOR || word(header::INCOMPATIBLE) != 0 {
         return Err(Error::Format("made by another format of vasmem: attach with that version"));
     }
-    if writing && word(header::READ_COMPATIBLE) != 0 {
+    if writing && word(header::READ_COMPATIBLE) & !FEATURE_PINS != 0 {
         return Err(Error::Format("made by a newer vasmem: this one can only attach it read-only"));
     }
     let mut uuid = [0; 16];
@@ -107,6 +108,7 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geo
         lanes_at: word(header::LANES_AT),
         lane_bytes: word(header::LANE_BYTES),
         lanes: word(header::LANES),
+        features: word(header::READ_COMPATIBLE),
         heap_at: word(header::HEAP_AT),
         size_limit: word(header::SIZE_LIMIT),
         directory_at: word(header::DIRECTORY_AT),

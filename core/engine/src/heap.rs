@@ -194,6 +194,22 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             Some((meta, place)) => (meta, place, 0),
             None => self.segment.block(at).map_err(|error| self.unless_outdated(error))?,
         };
+        if self.respects_pins()? && !self.is_fresh(at) {
+            if self.segment.is_pinned(at) && !mutated(Mutation::PinnedFreed) {
+                return self.defer(at);
+            }
+            self.lane.buffers.freed.push(at);
+        }
+        self.free_described(at, meta, place, number)
+    }
+
+    /// As `free`, of a block that nobody can pin.
+    pub(crate) fn free_now(&mut self, at: Offset) -> Result<()> {
+        let (meta, place, number) = self.segment.block(at)?;
+        self.free_described(at, meta, place, number)
+    }
+
+    fn free_described(&mut self, at: Offset, meta: Meta, place: Place, number: u64) -> Result<()> {
         self.lane.buffers.drop_fill(at);
         if meta.kind() == Kind::SPAN {
             return self.free_span(place, meta);

@@ -91,6 +91,8 @@ numbered! {
         LookedAtWord = 27,
         /// Reader: between the last two looks, at record and word.
         Rechecking = 28,
+        /// Pinner: the slot is written, the block is not yet looked at again.
+        Pinned = 29,
     }
 }
 
@@ -180,6 +182,12 @@ numbered! {
         SeqNotCompared = 38,
         /// Readers have no acquire fence before they look again.
         NoFenceBeforeRecheck = 39,
+        /// A pinner does not look again whether its block is still the one.
+        PinNotLookedAtAgain = 40,
+        /// A commit does not look at pins after its locks.
+        PinsNotLookedAt = 41,
+        /// A pinned block is freed at once.
+        PinnedFreed = 42,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::version::Version;
 use std::cell::Cell;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use vasmem_memory::{Memory, Offset};
@@ -42,9 +42,19 @@ pub struct Lane {
     pub(crate) runs: [Offset; 128],
     /// Where the last search for a run ended.
     pub(crate) run_cursor: Offset,
+    /// Whether its list of deferred blocks may have any, and transactions until the next look.
+    pub(crate) defers: bool,
+    pub(crate) until_look: u32,
+    /// Looks at pins until the next one asks whether the pinners live.
+    pub(crate) until_probe: u32,
 }
 
 impl Lane {
+    /// Forks before it was claimed.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Mutation E4: whether a foreign lock counts as void.
     #[inline]
     pub(crate) fn steals<M: Memory, H: Host>(
@@ -235,6 +245,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             token_looked: false,
             runs: [0; 128],
             run_cursor: 0,
+            defers: self.memory.load(self.tail(id) + lane::DEFERRED, Acquire) != 0,
+            until_look: 0,
+            until_probe: 0,
         }))
     }
 
@@ -268,8 +281,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if lane.generation != host.generation() {
             return;
         }
-        let tail = self.geometry.lane(u64::from(lane.id) + 1) - lane::TAIL;
+        let tail = self.tail(lane.id);
         self.memory.store(tail + lane::PID, 0, Relaxed);
+        self.memory.store(tail + lane::PINNED, 0, Release);
         // In this order (E7): until its life has ended no thread of ours may claim it, or it would
         // lose the life of its new owner.
         host.end_life(lane.id);
@@ -285,6 +299,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 self.release(&lane);
             }
         }
+        self.release_boards();
     }
 
     /// Phase of the record of `lane`.

@@ -25,6 +25,9 @@ pub const FORMAT_MINOR: u64 = 0;
 /// Largest `max_size`: offsets have 48 bits.
 pub const SIZE_MAX: u64 = 1 << 47;
 
+/// Feature that writers must know: blocks may be pinned.
+pub const FEATURE_PINS: u64 = 1;
+
 /// Places in the header (page 0). The part before `CHECKSUM` never changes and stands again at
 /// [`HEADER_MIRROR`]; each mutable word has a line of its own.
 pub mod header {
@@ -63,6 +66,8 @@ pub mod header {
     pub const BOOT: Offset = 384;
     /// Writer token: 0, or lane + 1.
     pub const TOKEN: Offset = 448;
+    /// Bit 0: pins may exist; above, how often some lane got its first pin.
+    pub const PINS: Offset = 456;
     /// Number of lanes that were ever claimed.
     pub const LANES_USED: Offset = 512;
     /// Counter with which fresh version words start.
@@ -96,6 +101,10 @@ pub mod lane {
     pub const KEPT: Offset = 8;
     /// In the tail: bytes of that block.
     pub const KEPT_BYTES: Offset = 16;
+    /// In the tail: slots with pins that stand where entries would; 0 in a lane without pins.
+    pub const PINNED: Offset = 24;
+    /// In the tail: first cell of the list of blocks that were freed while they were pinned.
+    pub const DEFERRED: Offset = 32;
 }
 
 /// What a granule is. Data kinds are block classes; node kinds never change again (L3).
@@ -246,6 +255,8 @@ pub struct Geometry {
     pub seed: u64,
     /// Identity of the segment.
     pub uuid: [u8; 16],
+    /// Features that writers must know and readers need not.
+    pub features: u64,
 }
 
 /// Where one granule's descriptor and map bit stand.
@@ -320,9 +331,15 @@ impl Geometry {
             directory_at: 0,
             seed,
             uuid,
+            features: FEATURE_PINS,
         };
         geometry.directory_at = geometry.region(0).data_at();
         geometry
+    }
+
+    /// Whether writers of this segment know of pins.
+    pub fn has_pins(&self) -> bool {
+        self.features & FEATURE_PINS != 0
     }
 
     /// Start of lane `index`.

@@ -99,6 +99,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         let tail = self.geometry.lane(u64::from(lane) + 1) - lane::TAIL;
         self.memory.store(tail + lane::PID, 0, Relaxed);
+        self.memory.store(tail + lane::PINNED, 0, Release);
         Ok(())
     }
 
@@ -275,6 +276,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.switches.hit(Point::Bumped)?;
         let mut floor = self.memory.load(header::FLOOR, Acquire);
         for lane in 0..self.lanes_used() as u16 {
+            self.memory.store(self.tail(lane) + lane::PINNED, 0, Relaxed);
             let state = Record::state(&self.memory, &self.geometry, lane);
             if state.phase() == Some(Phase::Idle) {
                 continue;
@@ -292,8 +294,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             self.switches.hit(Point::RecoveryIdle)?;
         }
         self.memory.store(header::TOKEN, 0, Release);
+        self.memory.store(header::PINS, 0, Release);
         self.memory.store(header::FLOOR, floor, Release);
-        self.memory.flush(header::TOKEN, 8);
+        self.memory.flush(header::TOKEN, 16);
         self.memory.flush(header::FLOOR, 8);
         self.memory.drain();
         if incarnation & 0x1fff == 0 {

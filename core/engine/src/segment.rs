@@ -7,6 +7,7 @@ use crate::host::{Host, Patience};
 use crate::lab::Switches;
 use crate::lanes::Lanes;
 use crate::layout::{GRANULE, Geometry, Kind, LINE, Meta, descriptor, header};
+use crate::pins::Pins;
 use std::sync::atomic::{
     AtomicU8, AtomicU64,
     Ordering::{Acquire, Relaxed},
@@ -23,6 +24,8 @@ pub struct Segment<M, H> {
     pub geometry: Geometry,
     /// Lanes that this process owns.
     pub lanes: Lanes,
+    /// Blocks that this process has pinned.
+    pub(crate) pins: Pins,
     /// Failpoints (lab build).
     pub switches: Switches,
     /// Node kinds by granule, as far as this process looked: right forever (L3).
@@ -41,6 +44,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             memory,
             host,
             lanes: Lanes::default(),
+            pins: Pins::default(),
             switches: Switches::default(),
             kinds: zeroed(granules),
             incarnation: AtomicU64::new(incarnation),

@@ -43,6 +43,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         patience: &mut dyn Patience,
         mut body: impl FnMut(&mut Transaction<'_, M, H>) -> Result<T>,
     ) -> Result<T> {
+        self.settle(lane, patience)?;
         for round in 0..ATTEMPTS_MAX {
             match self.attempt(lane, patience, &mut body) {
                 Err(Error::Conflict) => patience.pause(round, Holder::Conflicts).map(|_| ())?,
@@ -115,7 +116,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
         Ok(())
     }
 
-    fn wait_for_holder(&self, held: u64, round: u32, patience: &mut dyn Patience) -> Result<()> {
+    pub(crate) fn wait_for_holder(
+        &self,
+        held: u64,
+        round: u32,
+        patience: &mut dyn Patience,
+    ) -> Result<()> {
         let holder = (held.wrapping_sub(1)) as u16;
         if u64::from(holder) >= self.lanes_used() {
             return Err(Error::corrupted(crate::error::Invariant::Lock, header::TOKEN));
@@ -145,6 +151,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
 }
 
 impl<M: Memory, H: Host> Transaction<'_, M, H> {
+    /// Whether this lane has the token.
+    pub(crate) fn holds_token(&self) -> bool {
+        self.segment.memory.load(header::TOKEN, Acquire) == u64::from(self.lane.id) + 1
+    }
+
     /// Waits until another's token is gone. Our record is idle.
     pub(crate) fn wait_for_token(&mut self) -> Result<()> {
         let mut round = 0;

@@ -38,6 +38,10 @@ const FILL: Catcher = of("counterexamples", "a_fresh_block_is_filled_under_the_l
 const REUSE: Catcher =
     of("counterexamples", "a_block_freed_in_a_transaction_is_not_allocated_in_it");
 const NEWCOMER: Catcher = of("counterexamples", "a_slow_reader_notices_the_newcomer_on_the_lane");
+const LATE_PIN: Catcher = of("pins", "a_pin_that_comes_too_late_pins_what_is_there_now");
+const PINS_AFTER_LOCKS: Catcher = of("pins", "a_commit_looks_at_pins_after_its_locks");
+const PINNED_STAYS: Catcher = of("pins", "a_pinned_block_stays_until_it_is_unpinned");
+const PINNING: Catcher = of("loom", "pins::a_block_is_pinned_while_another_frees_it");
 const READER: Catcher = of("loom", "readers::a_plain_reader_meets_a_commit");
 const SLOW: Catcher = of("loom", "readers::a_slow_reader_meets_the_next_record");
 const LOCK_SEEN: Catcher = of("loom", "readers::a_lock_is_not_seen_before_its_record");
@@ -85,5 +89,8 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         SeqRestarts => &[NEWCOMER],
         GoodSumRolledBack => &[POWER],
         NoFenceBeforeFill => &[COPYING],
+        PinNotLookedAtAgain => &[LATE_PIN, PINNING],
+        PinsNotLookedAt => &[PINS_AFTER_LOCKS, PINNING],
+        PinnedFreed => &[PINNED_STAYS],
     }
 }

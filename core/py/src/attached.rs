@@ -77,6 +77,11 @@ impl Attached {
         }
     }
 
+    /// Whether this attachment was ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
     /// Raises if this attachment was ended.
     ///
     /// # Errors
@@ -240,7 +245,8 @@ impl Attached {
         }
         let mut waiter = Waiter::new(py, timeout_s.unwrap_or_else(|| self.timeout_s()));
         let begun = self.take_lane(&mut waiter).and_then(|mut lane| {
-            match self.engine.take_token(&mut lane, &mut waiter) {
+            let settled = self.engine.settle(&mut lane, &mut waiter);
+            match settled.and_then(|()| self.engine.take_token(&mut lane, &mut waiter)) {
                 Ok(()) => Ok(lane),
                 Err(error) => {
                     self.engine.release(&lane);

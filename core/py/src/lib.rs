@@ -28,5 +28,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::Segment>()?;
     module.add_class::<hashmap::HashMap>()?;
     module.add_class::<hashmap::Items>()?;
+    module.add_class::<hashmap::Pinned>()?;
     Ok(())
 }

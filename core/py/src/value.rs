@@ -276,6 +276,20 @@ pub fn decode<'py>(py: Python<'py>, document: &[u8]) -> PyResult<Bound<'py, PyAn
     }
 }
 
+/// Where the content begins in a document of `document_bytes` that starts with `head` and holds a
+/// bytes object; `None` for anything else.
+pub fn bytes_head(head: &[u8], document_bytes: usize) -> Option<usize> {
+    let (&tag, rest) = head.split_first()?;
+    let size = match tag {
+        BIN8 => u64::from(*rest.first()?),
+        0xC5 => u64::from(u16::from_be_bytes(*rest.first_chunk()?)),
+        0xC6 => u64::from(u32::from_be_bytes(*rest.first_chunk()?)),
+        _ => return None,
+    };
+    let skip = 1 + (1 << (tag - BIN8));
+    (document_bytes as u64 == skip as u64 + size).then_some(skip)
+}
+
 #[cold]
 fn damaged(why: &str) -> PyErr {
     Kind::SegmentCorrupted.error(format!("the bytes of a value are damaged: {why}"))

@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod pins;
 mod readers;
 mod recovery;
 mod reuse;

@@ -3,8 +3,10 @@
 mod atomic;
 mod batch;
 mod iterate;
+mod view;
 
 pub use iterate::Items;
+pub use view::Pinned;
 
 use crate::attached::Attached;
 use crate::error::Kind as Exception;

@@ -107,7 +107,8 @@ impl HashMap {
             (false, false)
                 if bytes.len() as u64 <= IN_PLACE_BYTES_MAX
                     && Kind::for_bytes(old) == Kind::for_bytes(new)
-                    && !tx.is_fresh(at) =>
+                    && !tx.is_fresh(at)
+                    && !tx.respects_pins()? =>
             {
                 // Words of the block behind the record belong to nobody.
                 let (_, lead) = key.as_chunks::<8>();

@@ -86,6 +86,17 @@ impl<V: Seen> Found<V> {
     }
 }
 
+/// Where a value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The block that holds it.
+    pub block: Offset,
+    /// Its first byte.
+    pub from: Offset,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// Where a search looked for a key that is not there.
 pub(super) struct Missed<V> {
     pub table: Table<V>,
@@ -393,6 +404,28 @@ impl HashMap {
         access.bytes(&view, at, &mut record[..bytes as usize]);
         access.check(&view)?;
         Ok(0..bytes as usize)
+    }
+
+    /// Where the value of a key stands.
+    ///
+    /// # Errors
+    /// As [`HashMap::get`].
+    pub fn locate<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Located>> {
+        let hash = Hash::of(key, access.seed());
+        let Some(found) = self.search(access, hash, key, record, None)? else { return Ok(None) };
+        let at = found.slot.record();
+        if !found.head.is_large() {
+            let from = at + HEAD_BYTES + found.head.key_bytes();
+            return Ok(Some(Located { block: at, from, bytes: found.head.value_bytes() }));
+        }
+        let node = large_node(record, found.head);
+        let (_, block, bytes) = self.large(access, &found.view, node)?;
+        Ok(Some(Located { block, from: block, bytes }))
     }
 
     /// A large value's node: its view, and the block and length of the value.

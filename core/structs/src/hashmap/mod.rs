@@ -22,6 +22,7 @@ use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Tran
 pub use batch::{Foreseen, GROUP, Group};
 pub use conditional::Expected;
 pub use layout::{Hash, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use lookup::Located;
 pub use scan::Cursor;
 
 /// A hash map of a segment: where it is and which one it is.

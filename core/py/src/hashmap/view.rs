@@ -1,0 +1,135 @@
+//! `HashMap.view`: a value where it is, without a copy.
+
+use super::{Buffers, HashMap};
+use crate::attached::Attached;
+use crate::error::Kind as Exception;
+use crate::wait::Waiter;
+use crate::{reading, value};
+use pyo3::exceptions::{PyBufferError, PyKeyError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+use std::ffi::c_int;
+use std::sync::Arc;
+use vasmem_engine::{Offset, Pin};
+use vasmem_memory::Memory;
+use vasmem_structs::hashmap::{HashMap as Map, Located};
+
+/// A pinned value; the memoryviews over it keep it, and it keeps the mapping.
+#[pyclass(frozen, module = "vasmem._core")]
+pub struct Pinned {
+    attached: Arc<Attached>,
+    pin: Pin,
+    from: Offset,
+    bytes: usize,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.attached.engine.unpin(&self.pin, !self.attached.is_closed());
+    }
+}
+
+#[pymethods]
+impl Pinned {
+    #[allow(unsafe_code)]
+    unsafe fn __getbuffer__(
+        this: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no place for the buffer"));
+        }
+        let pinned = this.get();
+        let start = pinned.attached.engine.memory.base_address() + pinned.from as usize;
+        // SAFETY: `view` is a Py_buffer to be filled in. The range was checked to lie in the
+        // mapping, which lives as long as `pinned`, which the filled in buffer owns. The bytes are
+        // read-only, and no honest process changes them while they are pinned.
+        let done = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                this.as_ptr(),
+                start as *mut std::ffi::c_void,
+                pinned.bytes as ffi::Py_ssize_t,
+                1,
+                flags,
+            )
+        };
+        if done == 0 { Ok(()) } else { Err(PyErr::fetch(this.py())) }
+    }
+}
+
+impl HashMap {
+    fn pinned<'py>(
+        &self,
+        py: Python<'py>,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> PyResult<Option<Bound<'py, Pinned>>> {
+        let attached = &self.attached;
+        let map = self.map;
+        let mut find = reading!(map: Map, key: &'a [u8], record: &'a mut Vec<u8>;
+        Option<(Offset, Located)>; |access| {
+            Ok(map.locate(access, key, record)?.map(|found| (found.block, found)))
+        });
+        let mut waiter = Waiter::new(py, attached.timeout_s());
+        let done = attached.engine.pin(&mut waiter, &mut find);
+        let done = done.and_then(|found| attached.ensure_intact().map(|()| found));
+        let found = done.map_err(|error| attached.raise(error, waiter.raised.take()))?;
+        let Some((pin, Located { from, bytes, .. })) = found else { return Ok(None) };
+        let pinned = Pinned { attached: attached.clone(), pin, from, bytes: bytes as usize };
+        let pinned = if self.raw { pinned } else { self.without_head(pinned)? };
+        Bound::new(py, pinned).map(Some)
+    }
+
+    /// The bytes object in a document, of which there is nothing else.
+    fn without_head(&self, mut pinned: Pinned) -> PyResult<Pinned> {
+        let mut head = [0; 5];
+        let known = pinned.bytes.min(head.len());
+        pinned.attached.engine.memory.copy_out(pinned.from, &mut head[..known]);
+        let Some(skip) = value::bytes_head(&head[..known], pinned.bytes) else {
+            return Err(self.no_bytes());
+        };
+        pinned.from += skip as u64;
+        pinned.bytes -= skip;
+        Ok(pinned)
+    }
+
+    #[cold]
+    fn no_bytes(&self) -> PyErr {
+        Exception::WrongType.error(format!(
+            "view() shows values of type bytes, this one in hash map {:?} is of another: read it \
+             with [...]",
+            self.name
+        ))
+    }
+}
+
+#[pymethods]
+impl HashMap {
+    /// The value, which is bytes, as a read-only memoryview of the segment itself.
+    #[pyo3(signature = (key, /))]
+    fn view<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let py = key.py();
+        self.attached.ensure_open()?;
+        let engine = &self.attached.engine;
+        let writes = engine.host.is_some() && engine.geometry.has_pins();
+        if writes && !self.attached.is_inside(py)? {
+            let pinned = Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+                let bytes = self.key(key, encoded)?;
+                self.pinned(py, bytes, record)
+            })?;
+            if let Some(pinned) = pinned {
+                return PyMemoryView::from(pinned.as_any());
+            }
+        }
+        let Some(value) = self.find(key)? else {
+            return Err(PyKeyError::new_err(key.clone().unbind()));
+        };
+        if !value.is_exact_instance_of::<PyBytes>() {
+            return Err(self.no_bytes());
+        }
+        PyMemoryView::from(&value)
+    }
+}
