@@ -295,6 +295,11 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         self.lane.buffers.entries.iter().any(|entry| entry.mode & mode::CHANGES != 0)
     }
 
+    /// The counter at which a node that was noted was seen.
+    pub fn counter(&self, seen: &Touched) -> u64 {
+        self.lane.buffers.entries.get(seen.entry as usize).map_or(0, |entry| entry.counter)
+    }
+
     /// Forgets all that was gathered.
     pub fn reset(&mut self) {
         self.lane.buffers.clear();

@@ -92,7 +92,8 @@ fn two_writers_with_crossing_navigation() {
 /// Writes to `into` if `from` was never written; returns whether it did.
 fn cross(segment: &Attached, from: Offset, into: Offset) -> bool {
     let done = attempt(segment, |tx| {
-        if tx.navigate(None, from, KIND)?.counter() != 0 {
+        let seen = tx.navigate(None, from, KIND)?;
+        if tx.counter(&seen) != 0 {
             return Err(Error::Conflict);
         }
         let view = tx.navigate(None, into, KIND)?;
