@@ -89,7 +89,7 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         SeqRestarts => &[NEWCOMER],
         GoodSumRolledBack => &[POWER],
         NoFenceBeforeFill => &[COPYING],
-        PinNotLookedAtAgain => &[LATE_PIN, PINNING],
+        PinNotLookedAtAgain => &[LATE_PIN],
         PinsNotLookedAt => &[PINS_AFTER_LOCKS, PINNING],
         PinnedFreed => &[PINNED_STAYS],
     }
