@@ -114,7 +114,7 @@ fn a_commit_looks_at_pins_after_its_locks() {
         replace(&two, slot, 24, 1).unwrap();
         replace(&two, world.nodes[1], 24, 1).unwrap();
         // With a pin of another block the transaction looks each block up before it frees it.
-        let other = before.then(|| pin(&one, world.nodes[1]));
+        let _other = before.then(|| pin(&one, world.nodes[1]));
         let found = Arc::new(std::sync::Mutex::new(None));
         let (place, pinner) = (found.clone(), one.clone());
         at(&two, Point::Prepared, 0, move || *place.lock().unwrap() = Some(pin(&pinner, slot)));
@@ -123,7 +123,6 @@ fn a_commit_looks_at_pins_after_its_locks() {
         churn(&two, &world, 24);
         assert!(full_of(&world, block, 1), "used again under its reader");
         check(&world, &two, &pointed(&world, &two));
-        drop(other);
     }
 }
 
