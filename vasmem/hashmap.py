@@ -28,6 +28,8 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
     one. What takes many keys (`update`, `clear`, `put_many`, `delete_many`) does so a key at a
     time; put it into `with segment.transaction():` to make it one.
 
+    `view` shows a value of bytes where it is, without a copy.
+
     Made by `Segment.hashmap`. Handles may be pickled, forked and used by several threads.
     """
 
