@@ -40,10 +40,17 @@ pub struct Reached {
 impl Reached {
     /// Notes a block; twice is a violation.
     pub fn block(&mut self, at: Offset) {
-        if !self.blocks.insert(at) {
+        self.is_new(at);
+    }
+
+    /// As `block`; whether it was the first time.
+    fn is_new(&mut self, at: Offset) -> bool {
+        let new = self.blocks.insert(at);
+        if !new {
             let text = "this block is reachable twice";
             self.violations.push(Violation::new(Invariant::Reachable, at, text));
         }
+        new
     }
 
     /// Notes something broken.
@@ -146,7 +153,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
         match self.deferred(id, bound) {
             Ok((cells, _)) => {
                 for cell in cells {
-                    reached.block(cell.at);
+                    if !reached.is_new(cell.at) {
+                        break;
+                    }
                     reached.block(cell.block);
                 }
             }

@@ -275,7 +275,7 @@ impl HashMap {
 #[pymethods]
 impl HashMap {
     /// The values of all keys, in their order; `default` for those that are not there.
-    #[pyo3(signature = (keys, default=None, /))]
+    #[pyo3(signature = (keys, /, default=None))]
     fn get_many<'py>(
         &self,
         py: Python<'py>,
