@@ -1,9 +1,9 @@
 """CPython's own tests of what a mapping does, over a hash map in a segment."""
 
 from collections.abc import Callable, Iterator
-from test.mapping_tests import BasicTestMappingProtocol
 
 import pytest
+from test.mapping_tests import BasicTestMappingProtocol
 
 import vasmem
 
@@ -14,7 +14,7 @@ class TestMappingProtocol(BasicTestMappingProtocol):
     type2test: Callable[[], vasmem.HashMap] | None
 
     @pytest.fixture(autouse=True)
-    def in_a_segment(self, home: object) -> Iterator[None]:
+    def in_a_segment(self) -> Iterator[None]:
         with vasmem.create("mapping", max_size="1G") as segment:
             self.type2test = lambda: segment.hashmap(f"map {len(segment)}")
             yield

@@ -4,8 +4,8 @@ use crate::error::Kind as Exception;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::OsHost;
 use vasmem_engine::{Error, Holder, Invariant, Reading, Result, Segment, Transaction};
@@ -32,6 +32,7 @@ pub struct Attached {
     /// Number of the open transaction, 0 without one: the only thing that a call outside of
     /// transactions looks at.
     transaction: AtomicU64,
+    /// Nobody holds this while waiting: a child that is forked then would find it locked for ever.
     open: Mutex<Option<Open>>,
     /// Which transaction the running context (thread, asyncio task) is in.
     context: Py<PyAny>,
@@ -80,6 +81,18 @@ impl Attached {
     /// Whether this attachment was ended.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
+    }
+
+    /// Gives back the lanes that were in use while another thread ended this attachment.
+    #[inline]
+    fn release_late(&self) {
+        if self.closed.load(Relaxed) {
+            self.engine.release_all();
+        }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Raises if this attachment was ended.
@@ -174,6 +187,7 @@ impl Attached {
             self.ensure_intact()?;
             Ok(value)
         });
+        self.release_late();
         done.map_err(|error| self.raise(error, waiter.raised.take()))
     }
 
@@ -195,13 +209,12 @@ impl Attached {
         if current.extract::<u64>()? != number {
             return Ok(false);
         }
-        if let Ok(mut open) = self.open.try_lock() {
-            let generation = vasmem_memory::generation();
-            if open.as_ref().is_some_and(|open| open.generation != generation) {
-                *open = None;
-                self.transaction.store(0, Relaxed);
-                return Ok(false);
-            }
+        let mut open = self.opened();
+        let generation = vasmem_memory::generation();
+        if open.as_ref().is_some_and(|open| open.generation != generation) {
+            *open = None;
+            self.transaction.store(0, Relaxed);
+            return Ok(false);
         }
         Ok(true)
     }
@@ -212,12 +225,12 @@ impl Attached {
         py: Python<'_>,
         mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
     ) -> PyResult<T> {
-        let Ok(mut open) = self.open.try_lock() else {
-            let text = "two threads use one transaction at the same time: begin one in each";
+        let number = self.transaction.load(Relaxed);
+        let Some(mut open) = self.opened().take() else {
+            let text = "a transaction that was begun here is in use by another thread, or by the \
+                        operation that a signal handler interrupted: begin one in each thread, \
+                        and use no map in a handler while a transaction is open";
             return Err(Exception::VasmemError.error(text));
-        };
-        let Some(open) = open.as_mut() else {
-            return Err(Exception::VasmemError.error("this transaction has ended"));
         };
         let mut waiter = Waiter::new(py, self.timeout_s());
         let mut tx = Transaction::resume(&self.engine, &mut open.lane, &mut waiter);
@@ -229,7 +242,14 @@ impl Attached {
                 done => break done,
             }
         };
-        self.settle(done, &mut waiter)
+        if self.transaction.load(Relaxed) == number {
+            *self.opened() = Some(open);
+            return self.settle(done, &mut waiter);
+        }
+        self.end(open);
+        self.ensure_open()?;
+        Err(Exception::VasmemError
+            .error("another thread ended this transaction: nothing was written"))
     }
 
     /// Begins a transaction in this context: takes the writer token.
@@ -256,14 +276,13 @@ impl Attached {
         });
         let mut lane = begun.map_err(|error| self.raise(error, waiter.raised.take()))?;
         Transaction::resume(&self.engine, &mut lane, &mut waiter).reset();
+        let open = Open { lane, generation: vasmem_memory::generation() };
         let number = NUMBERS.fetch_add(1, Relaxed);
         if let Err(error) = self.context.bind(py).call_method1("set", (number,)) {
-            self.end(lane);
+            self.end(open);
             return Err(error);
         }
-        let generation = vasmem_memory::generation();
-        *self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(Open { lane, generation });
+        *self.opened() = Some(open);
         self.transaction.store(number, Relaxed);
         Ok(())
     }
@@ -292,34 +311,40 @@ impl Attached {
                 false => Err(Exception::VasmemError.error("no transaction is open here")),
             };
         }
-        let open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let open = self.opened().take();
         self.transaction.store(0, Relaxed);
-        let Some(Open { mut lane, .. }) = open else { return Ok(()) };
+        let Some(mut open) = open else {
+            let text =
+                "another thread is still inside this transaction: it ends with nothing written";
+            return if commit { Err(Exception::VasmemError.error(text)) } else { Ok(()) };
+        };
         if !commit {
-            self.end(lane);
+            self.end(open);
             return Ok(());
         }
         let mut waiter = Waiter::new(py, self.timeout_s());
         let mut done = self.ensure_intact();
         if done.is_ok() {
-            done = Transaction::resume(&self.engine, &mut lane, &mut waiter).commit();
+            done = Transaction::resume(&self.engine, &mut open.lane, &mut waiter).commit();
         }
-        self.end(lane);
+        self.end(open);
         self.settle(done, &mut waiter)
     }
 
-    fn end(&self, lane: Lane) {
+    fn end(&self, Open { lane, generation }: Open) {
+        if generation != vasmem_memory::generation() {
+            return; // The parent's: its token and its lane are not ours to give back.
+        }
         // Only a failpoint can refuse.
         let _ = self.engine.drop_token(&lane);
         self.engine.release(&lane);
     }
 
     fn abandon(&self) {
-        if let Ok(mut open) = self.open.try_lock()
-            && let Some(Open { lane, .. }) = open.take()
-        {
-            self.transaction.store(0, Relaxed);
-            self.end(lane);
+        self.transaction.store(0, Relaxed);
+        let open = self.opened().take();
+        if let Some(open) = open {
+            self.end(open);
         }
     }
 
@@ -333,6 +358,7 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.close();
+        self.release_late();
     }
 }
 
