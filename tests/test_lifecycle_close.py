@@ -39,6 +39,7 @@ MAP_CALLS: dict[str, Callable[[vasmem.HashMap], object]] = {
     "popitem": lambda users: users.popitem(),
     "setdefault": lambda users: users.setdefault("k", 1),
     "update": lambda users: users.update(k=1),
+    "view": lambda users: users.view("k"),
     "iter_items": lambda users: list(users.iter_items()),
     "iter_values": lambda users: list(users.iter_values()),
     "clear": lambda users: users.clear(),
