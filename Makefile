@@ -20,10 +20,16 @@ TESTED_CRATES := --workspace --exclude vasmem-py
 SHIPPED_CRATES := --workspace --exclude vasmem-lab
 LOOM_CRATES := --package vasmem-engine --package vasmem-memory
 FLOOR := benchmarks/floor/Cargo.toml
+FUZZ := $(CARGO) run --locked --profile fuzz --package vasmem-lab --bin fuzz --
+FUZZ_SECONDS ?= 86400
+FUZZ_COUNT ?= 10000000
+FUZZ_SEED ?= $(shell date +%s)000
+FUZZ_LIMITS = --seconds $(FUZZ_SECONDS) --count $(FUZZ_COUNT) --seed $(FUZZ_SEED) \
+	--workers $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations python \
-	kills bench clean
+.PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations \
+	fuzz-smoke fuzz python kills bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +62,7 @@ dev: $(VENV)/.created ## Install editable instead: Python changes are seen at on
 demo: install ## The main job: two unrelated programs share a map by name, and one is killed
 	$(PYTHON) examples/demo.py
 
-test: lint rust loom mutations python ## Set up and run everything that CI runs
+test: lint rust loom mutations fuzz-smoke python ## Set up and run everything that CI runs
 
 lint: lint-python lint-rust ## ruff, mypy, stubtest, clippy and rustfmt, warnings denied
 
@@ -88,6 +94,16 @@ loom: ## Loom models of the commit protocol
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
 	@echo '== mutations'
 	$(CARGO) run --locked --package vasmem-lab -- mutations
+
+fuzz-smoke: ## Use mutated segments and redo records for a minute each
+	@echo '== fuzz'
+	$(FUZZ) segments --seconds 60 --workers 2
+	$(FUZZ) records --seconds 60 --workers 2
+
+# Both limits hold; each run begins at a seed of its own.
+fuzz: ## The same for long: FUZZ_SECONDS a target, FUZZ_COUNT inputs, FUZZ_SEED the first seed
+	$(FUZZ) segments $(FUZZ_LIMITS)
+	$(FUZZ) records $(FUZZ_LIMITS)
 
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
 	@echo '== python'

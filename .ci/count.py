@@ -10,8 +10,9 @@ from pathlib import Path
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
 PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
 MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
+FUZZ = re.compile(r"^fuzz \w+: (\d+) inputs, (\d+) failures\b")
 STAGE = re.compile(r"^== (\w+)$")
-STAGES = ("rust", "loom", "mutations", "python")
+STAGES = ("rust", "loom", "mutations", "fuzz", "python")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -20,6 +21,9 @@ def count(line: str) -> tuple[int, int]:
     for pattern in (CARGO, MUTATIONS):
         if match := pattern.match(line):
             return int(match[1]), int(match[2])
+    if match := FUZZ.match(line):
+        failures = int(match[2])
+        return int(int(match[1]) > 0 and failures == 0), failures
     if match := PYTEST.match(line):
         words = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", match[1])}
         failed = words.get("failed", 0) + words.get("error", 0) + words.get("errors", 0)

@@ -17,19 +17,30 @@ PYTEST = "============ 30 passed in 12.34s ============"
 PYTEST_FAILED = "\x1b[31m==== 1 failed, 20 passed, 1 error in 62.10s (0:01:02) ====\x1b[0m"
 MUTATIONS = "mutations: 21 caught, 0 missed"
 MUTATIONS_MISSED = "mutations: 20 caught, 1 missed"
-GOOD = {"rust": [CARGO, CARGO_EMPTY], "loom": [CARGO], "mutations": [MUTATIONS], "python": [PYTEST]}
+FUZZ = "fuzz segments: 60000 inputs, 0 failures, 812 Corrupted, 3 Timeout"
+FUZZ_EMPTY = "fuzz records: 0 inputs, 0 failures, no errors"
+FUZZ_FAILED = "fuzz records: 60000 inputs, 2 failures, 812 Corrupted"
+GOOD = {
+    "rust": [CARGO, CARGO_EMPTY],
+    "loom": [CARGO],
+    "mutations": [MUTATIONS],
+    "fuzz": [FUZZ],
+    "python": [PYTEST],
+}
 
 
 @pytest.mark.parametrize(
     ("changes", "status", "expected"),
     [
-        ({}, 0, "75 passed, 0 failed"),
-        ({"rust": [CARGO, CARGO_FAILED]}, 2, "78 passed, 2 failed"),
-        ({"python": [PYTEST_FAILED]}, 2, "65 passed, 2 failed"),
-        ({"mutations": [MUTATIONS_MISSED]}, 2, "74 passed, 1 failed"),
-        ({"lint": ["error: lint found something"]}, 2, "75 passed, 1 failed"),
-        ({"loom": [CARGO_EMPTY]}, 0, "63 passed, 1 failed"),
-        ({"mutations": []}, 0, "54 passed, 1 failed"),
+        ({}, 0, "76 passed, 0 failed"),
+        ({"rust": [CARGO, CARGO_FAILED]}, 2, "79 passed, 2 failed"),
+        ({"python": [PYTEST_FAILED]}, 2, "66 passed, 2 failed"),
+        ({"mutations": [MUTATIONS_MISSED]}, 2, "75 passed, 1 failed"),
+        ({"lint": ["error: lint found something"]}, 2, "76 passed, 1 failed"),
+        ({"loom": [CARGO_EMPTY]}, 0, "64 passed, 1 failed"),
+        ({"mutations": []}, 0, "55 passed, 1 failed"),
+        ({"fuzz": [FUZZ, FUZZ_FAILED]}, 2, "76 passed, 2 failed"),
+        ({"fuzz": [FUZZ_EMPTY]}, 0, "75 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 0, "0 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 2, "0 passed, 1 failed"),
     ],

@@ -21,7 +21,7 @@ use vasmem_memory::{Memory, Offset};
 
 /// More bytes than this are not summed: they are fenced before the sum is stored (R2 of the power
 /// study), at the price of one more fence.
-const SUMMED_BYTES_MAX: usize = 4096;
+pub(crate) const SUMMED_BYTES_MAX: usize = 4096;
 
 impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Commits, and forgets what was gathered. Without anything to change, only validates.

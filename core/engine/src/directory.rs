@@ -40,6 +40,27 @@ struct Slot<V> {
     record: Offset,
 }
 
+/// Notices a chain that comes back to itself (Brent's algorithm): it never ends.
+struct Circle {
+    seen: Offset,
+    steps: u32,
+}
+
+impl Circle {
+    fn from(seen: Offset) -> Circle {
+        Circle { seen, steps: 0 }
+    }
+
+    fn closes_at(&mut self, block: Offset) -> bool {
+        let closes = block == self.seen;
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.seen = block;
+        }
+        closes
+    }
+}
+
 fn tag(name: &str) -> u64 {
     sum_bytes(0, name.as_bytes()) << 48
 }
@@ -52,6 +73,7 @@ fn walk<A: Access, T>(
 ) -> Result<Option<T>> {
     let mut block = first;
     let mut parent: Option<A::View> = None;
+    let mut circle = Circle::from(first);
     for _ in 0..BLOCKS_MAX {
         for line in 0..LINES {
             let node = block + line * LINE;
@@ -73,6 +95,9 @@ fn walk<A: Access, T>(
         }
         if block == 0 {
             return Ok(None);
+        }
+        if circle.closes_at(block) {
+            break;
         }
     }
     Err(Error::corrupted(Invariant::Directory, first))
@@ -143,13 +168,17 @@ pub fn list<A: Access>(access: &mut A, first: Offset) -> Result<Vec<(Named, Offs
 /// As `find`.
 pub fn blocks<A: Access>(access: &mut A, first: Offset) -> Result<Vec<Offset>> {
     let mut all = vec![first];
+    let mut circle = Circle::from(first);
     while let Some(&block) = all.last() {
         let node = block + (LINES - 1) * LINE;
         let view = access.read(None, node, Kind::DIRECTORY)?;
         let next = access.word(&view, node + NODE_WORDS as u64 * 8);
         access.check(&view)?;
-        if next == 0 || all.len() > BLOCKS_MAX as usize {
+        if next == 0 {
             break;
+        }
+        if all.len() >= BLOCKS_MAX as usize || circle.closes_at(next) {
+            return Err(access.broken(&view, Invariant::Directory, node));
         }
         all.push(next);
     }

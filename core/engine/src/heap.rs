@@ -38,13 +38,12 @@ impl Described {
 }
 
 impl<M: Memory, H: Host> Segment<M, H> {
-    /// Reads a descriptor; `None` while somebody is faster again and again.
+    /// Reads a descriptor; `None` while somebody is faster again and again, or if it is locked by
+    /// nobody for good.
     pub fn described(&self, place: Place) -> Option<Described> {
         let mut peek = Peek::new(self);
         for _ in 0..TRIES {
-            let Ok(view) = peek.line(place.descriptor) else {
-                continue;
-            };
+            let view = peek.line(place.descriptor).ok()?;
             let meta = Meta(peek.view_word(&view, place.descriptor + descriptor::META));
             let mut used = [0; BITMAP_WORDS];
             for (i, word) in used.iter_mut().enumerate() {

@@ -4,6 +4,7 @@
 //! **K2** only nodes behind their target are touched. **K3** idempotent: it may die anywhere and be
 //! repeated by anyone. After a power failure a good sum alone decides (power study, R1 to R8).
 
+use crate::commit::SUMMED_BYTES_MAX;
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
@@ -147,12 +148,17 @@ impl<M: Memory, H: Host> Segment<M, H> {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         let mut sum = sum_bytes(sum_begin(state, lane, record.counts), &bytes);
+        let mut left = SUMMED_BYTES_MAX as u64;
         for index in 0..record.counts.fills {
             let (at, len) = record.fill(index);
             if self.data(at, len & !FENCED).is_err() {
                 return false;
             }
             if len & FENCED == 0 {
+                if len > left {
+                    return false;
+                }
+                left -= len;
                 bytes.resize(len as usize, 0);
                 self.memory.copy_out(at, &mut bytes);
                 sum = sum_bytes(sum, &bytes);
@@ -268,7 +274,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// # Errors
     /// `Corrupted` if a record with a good sum is none.
     pub fn recover_power_failure(&self) -> Result<()> {
-        let incarnation = self.memory.load(header::INCARNATION, Acquire) + 1;
+        let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(1);
         self.memory.store(header::INCARNATION, incarnation, Release);
         self.memory.flush(header::INCARNATION, 8);
         self.memory.drain();

@@ -121,11 +121,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let place = self.geometry.place(at);
         let mut peek = Peek::new(self);
         for _ in 0..crate::access::TRIES {
-            if let Ok(view) = peek.line(place.descriptor) {
-                let meta = Meta(peek.view_word(&view, place.descriptor + descriptor::META));
-                if peek.recheck(&view) {
-                    return meta.kind();
-                }
+            // Locked by nobody for good: what looked so often need not be asked again.
+            let Ok(view) = peek.line(place.descriptor) else { break };
+            let meta = Meta(peek.view_word(&view, place.descriptor + descriptor::META));
+            if peek.recheck(&view) {
+                return meta.kind();
             }
         }
         Kind::FREE

@@ -2,8 +2,8 @@
 
 use super::HashMap;
 use super::layout::{
-    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Slot, WINDOW,
-    entry_slot, header, root_slot, value,
+    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Slot,
+    VALUE_BYTES_MAX, WINDOW, entry_slot, header, root_slot, value,
 };
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
@@ -142,11 +142,11 @@ impl HashMap {
         page: u64,
     ) -> Result<(A::View, Offset)> {
         if page == 0 {
-            return Ok((*header, words[header::PAGE as usize / 8]));
+            return Ok((*header, words[header::PAGE as usize / 8] & OFFSET_MASK));
         }
         let (line, slot) = root_slot(self.node, page);
         let view = access.pass(Some(header), line, Kind::HASH_HEADER)?;
-        Ok((view, access.word(&view, slot)))
+        Ok((view, access.word(&view, slot) & OFFSET_MASK))
     }
 
     /// The table that covers directory index `index` (of full depth).
@@ -169,7 +169,7 @@ impl HashMap {
             return Err(access.broken(&head.0, Invariant::HashDirectory, self.node));
         }
         let wanted = index & ((1 << depth) - 1);
-        if head.1[header::PAGE as usize / 8] == 0 {
+        if head.1[header::PAGE as usize / 8] & OFFSET_MASK == 0 {
             let entry_at = self.node + header::ONLY;
             let entry = Entry(head.1[header::ONLY as usize / 8]);
             if entry.depth() != 0 {
@@ -438,6 +438,9 @@ impl HashMap {
         let view = access.read(Some(parent), node, Kind::VALUE)?;
         let bytes = access.word(&view, node + value::BYTES);
         let at = access.word(&view, node + value::DATA) & OFFSET_MASK;
+        if bytes > VALUE_BYTES_MAX {
+            return Err(access.broken(&view, Invariant::HashRecord, node));
+        }
         access.data(&view, at, bytes)?;
         access.check(&view)?;
         Ok((view, at, bytes))

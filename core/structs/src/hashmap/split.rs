@@ -163,7 +163,7 @@ impl HashMap {
             return Ok(());
         }
         tx.write(&head, self.node + header::DEPTH, u64::from(depth));
-        if words[header::PAGE as usize / 8] == 0 {
+        if words[header::PAGE as usize / 8] & OFFSET_MASK == 0 {
             let page = self.make_page(tx)?;
             tx.write(&head, self.node + header::PAGE, page);
             tx.write(&head, self.node + header::ONLY, 0);
@@ -189,7 +189,7 @@ impl HashMap {
         }
         let head = self.header(tx)?;
         let (leads, mut page) = self.page(tx, &head, number)?;
-        if page & OFFSET_MASK == 0 {
+        if page == 0 {
             page = self.make_page(tx)?;
             let leads = tx.decide(&leads)?;
             tx.write(&leads, root_slot(self.node, number).1, page);

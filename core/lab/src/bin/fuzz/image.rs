@@ -1,0 +1,323 @@
+//! The segment that is mutated: built once, and brought back to what it was after every input.
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use vasmem_engine::host::{Host, Patience};
+use vasmem_engine::lab::{Action, Point};
+use vasmem_engine::layout::{GRANULE, LINE};
+use vasmem_engine::{Error, Geometry, Holder, Result, Segment, format};
+use vasmem_memory::{Access, Mapped, Medium, Memory, Offset, Tap};
+use vasmem_structs::HashMap;
+
+/// A host in whose world this process is alone: every lane from `first` on belongs to the dead.
+pub struct Alone {
+    pub first: u16,
+}
+
+impl Host for Alone {
+    fn take_life(&self, _: u16) -> Result<bool> {
+        Ok(true)
+    }
+    fn end_life(&self, _: u16) {}
+    fn lives_elsewhere(&self, lane: u16) -> Result<bool> {
+        Ok(lane < self.first)
+    }
+    fn take_recovery(&self, _: u16) -> Result<bool> {
+        Ok(true)
+    }
+    fn end_recovery(&self, _: u16) {}
+    fn take_growth(&self) -> Result<bool> {
+        Ok(true)
+    }
+    fn end_growth(&self) {}
+    fn generation(&self) -> u32 {
+        0
+    }
+    fn pid(&self) -> u32 {
+        1
+    }
+}
+
+/// Waits for nobody: looks at the dead every few rounds, and gives up soon.
+#[derive(Default)]
+pub struct Impatient(u32);
+
+impl Patience for Impatient {
+    fn pause(&mut self, _: u32, waited_for: Holder) -> Result<bool> {
+        self.0 += 1;
+        if self.0 > 200 { Err(Error::Timeout { waited_for }) } else { Ok(self.0.is_multiple_of(4)) }
+    }
+}
+
+pub type Attached = Segment<Mapped, Alone>;
+
+/// Names of the maps. The last is small, the third has large values.
+pub const MAPS: [&str; 5] = ["grown", "short", "large", "single", "few"];
+const MAX_BYTES: u64 = 6 << 20;
+const SIZE_BYTES: u64 = 1 << 20;
+/// Lanes that the image has.
+pub const LANES: u64 = 6;
+
+/// Lines that were written since the image was last whole.
+#[derive(Default)]
+struct Dirty(Mutex<Vec<(Offset, u64)>>);
+
+impl Dirty {
+    fn note(&self, at: Offset, bytes: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, bytes));
+    }
+}
+
+impl Tap for Dirty {
+    fn store(&self, at: Offset, bytes: &[u8]) {
+        self.note(at, bytes.len() as u64);
+    }
+    fn flush(&self, _: Offset, _: u64) {}
+    fn fence(&self) {}
+}
+
+/// The segment's file, and what stands in it when it is whole.
+pub struct Image {
+    file: File,
+    editor: Mapped,
+    dirty: Arc<Dirty>,
+    head: Vec<u8>,
+    heap: Vec<u8>,
+    pub heap_at: Offset,
+    pub end: Offset,
+    /// Places that hold something, by what they are.
+    pub places: Places,
+}
+
+/// Words worth mutating.
+#[derive(Default)]
+pub struct Places {
+    pub header: Vec<Offset>,
+    pub lanes: Vec<Offset>,
+    pub tables: Vec<Offset>,
+    pub nodes: Vec<Offset>,
+    pub blocks: Vec<Offset>,
+}
+
+fn map(file: BorrowedFd<'_>, bytes: u64, access: Access, medium: Medium) -> Result<Mapped> {
+    let mapped = Mapped::map(file, bytes, access, medium);
+    mapped.map_err(|error| Error::Os(io::Error::other(error.to_string())))
+}
+
+impl Image {
+    pub fn build() -> Result<Image> {
+        let file: File = memfd_create("fuzz", MemfdFlags::CLOEXEC).map_err(io::Error::from)?.into();
+        let geometry = Geometry::new(MAX_BYTES, 0x5eed, [7; 16]);
+        let (header, end) = format::first_bytes(&geometry, SIZE_BYTES);
+        ftruncate(&file, end).map_err(io::Error::from)?;
+        let editor = map(file.as_fd(), geometry.size_limit, Access::ReadWrite, Medium::Volatile)?;
+        editor.allocate(0, header)?;
+        editor.allocate(geometry.heap_at, end - geometry.heap_at)?;
+        format::create(&editor, &geometry, end, [1, 1]);
+        let mut image = Image {
+            file,
+            editor,
+            dirty: Arc::default(),
+            head: Vec::new(),
+            heap: Vec::new(),
+            heap_at: geometry.heap_at,
+            end,
+            places: Places::default(),
+        };
+        image.populate()?;
+        image.keep(&geometry)?;
+        Ok(image)
+    }
+
+    fn populate(&self) -> Result<()> {
+        let segment = self.attach(0, Medium::CacheLine)?;
+        let mut maps = Vec::new();
+        for (number, name) in MAPS.into_iter().enumerate() {
+            let map = segment.write(&mut Impatient::default(), |tx| {
+                HashMap::create(tx, name, 0, number as u64 + 1)
+            })?;
+            maps.push(map);
+            let keys = [1500, 40, 12, 1, 5][number];
+            for key in 0..keys {
+                put(&segment, &map, key, &value(number as u64, key))?;
+            }
+        }
+        for key in 0..30 {
+            segment.write(&mut Impatient::default(), |tx| {
+                maps[0].delete(tx, &key_bytes(key * 3), &mut Vec::new())
+            })?;
+        }
+        drop(segment);
+        // Each of these dies in a commit of its own map; the first one's record is a long one.
+        self.die(1, Point::Committed, &maps[0], 60)?;
+        self.die(2, Point::Validated, &maps[1], 3)?;
+        self.die(3, Point::Fenced, &maps[3], 1)?;
+        self.die(4, Point::Committed, &maps[4], 2)
+    }
+
+    /// A writer with lane `first` overwrites `keys` values in place, adds as many if they are many,
+    /// and dies at `point`.
+    fn die(&self, first: u16, point: Point, map: &HashMap, keys: u64) -> Result<()> {
+        let segment = self.attach(first, Medium::CacheLine)?;
+        segment.switches.arm(point, 0, Action::Return);
+        let died = segment.write(&mut Impatient::default(), |tx| {
+            for key in 0..keys {
+                let mut record = Vec::new();
+                let number = if keys > 10 { key + 100 } else { key };
+                if let Some(old) = map.get(tx, &key_bytes(number), &mut record)? {
+                    let new = vec![b'd'; old.len()];
+                    map.put(tx, &key_bytes(number), &new, &mut record)?;
+                }
+                if keys > 10 {
+                    map.put(tx, &key_bytes(key + 9000), &[b'n'; 90], &mut record)?;
+                }
+            }
+            Ok(())
+        });
+        match died {
+            Err(Error::Died) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(Error::Format("the writer should have died")),
+        }
+    }
+
+    fn keep(&mut self, geometry: &Geometry) -> Result<()> {
+        self.end = self.editor.file_size()?;
+        self.head = vec![0; geometry.lane(LANES) as usize];
+        self.editor.copy_out(0, &mut self.head);
+        self.heap = vec![0; (self.end - self.heap_at) as usize];
+        self.editor.copy_out(self.heap_at, &mut self.heap);
+        self.dirty.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let segment = self.attach(LANES as u16, Medium::Volatile)?;
+        let is_used = |at: &Offset| self.editor.load(*at, vasmem_memory::Ordering::Relaxed) != 0;
+        let words = |from: Offset, to: Offset| (from..to).step_by(8).filter(is_used);
+        let places = &mut self.places;
+        places.header.extend((0..256).step_by(8).chain((256..640).step_by(64)));
+        for lane in 0..LANES - 1 {
+            let at = geometry.lane(lane);
+            // The first words of a record say more than the later ones.
+            for _ in 0..40 {
+                places.lanes.extend([at, at + 8, at + 16, at + 24, at + geometry.lane_bytes - 64]);
+                places.lanes.extend(words(at + 32, at + 96));
+            }
+            places.lanes.extend(words(at + 32, at + geometry.lane_bytes));
+        }
+        let mut granule = geometry.heap_at;
+        while granule < self.end {
+            let region = geometry.region_of(granule);
+            if granule < region.data_at() {
+                places.tables.extend(words(granule, (granule + GRANULE).min(self.end)));
+            } else if segment.kind_at(granule).is_node() {
+                places.nodes.extend(words(granule, granule + GRANULE));
+            } else {
+                places.blocks.extend(words(granule, granule + GRANULE));
+            }
+            granule += GRANULE;
+        }
+        Ok(())
+    }
+
+    /// Attaches as the only living process; the lanes before `first` have living owners.
+    pub fn attach(&self, first: u16, medium: Medium) -> Result<Attached> {
+        self.attach_as(Some(Alone { first }), medium)
+    }
+
+    /// Attaches, without a host for reading only.
+    pub fn attach_as(&self, host: Option<Alone>, medium: Medium) -> Result<Attached> {
+        let access = if host.is_some() { Access::ReadWrite } else { Access::ReadOnly };
+        let bytes = self.editor.file_size()?;
+        let geometry = format::open(&self.editor, bytes, host.is_some())?;
+        let memory = map(self.file.as_fd(), geometry.size_limit, access, medium)?;
+        memory.tap(Some(self.dirty.clone()));
+        let segment = Segment::new(memory, host, geometry);
+        segment.backed();
+        Ok(segment)
+    }
+
+    pub fn load(&self, at: Offset) -> u64 {
+        self.editor.load(at & !7, vasmem_memory::Ordering::Relaxed)
+    }
+
+    /// Overwrites a word.
+    pub fn store(&self, at: Offset, word: u64) {
+        self.editor.store(at & !7, word, vasmem_memory::Ordering::Relaxed);
+        self.dirty.note(at & !7, 8);
+    }
+
+    /// Cuts the file off.
+    pub fn truncate(&self, bytes: u64) -> Result<()> {
+        Ok(ftruncate(&self.file, bytes).map_err(io::Error::from)?)
+    }
+
+    /// Makes everything as it was.
+    pub fn restore(&mut self) -> Result<()> {
+        let mut dirty =
+            std::mem::take(&mut *self.dirty.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let bytes = self.editor.file_size()?;
+        if bytes != self.end || self.editor.poisoned() {
+            ftruncate(&self.file, self.end).map_err(io::Error::from)?;
+        }
+        if bytes < self.end || self.editor.poisoned() {
+            let limit = self.editor.reserved();
+            self.editor = map(self.file.as_fd(), limit, Access::ReadWrite, Medium::Volatile)?;
+            self.editor.copy_in(0, &self.head);
+            self.editor.copy_in(self.heap_at, &self.heap);
+        }
+        dirty.drain(..).for_each(|(at, bytes)| self.restore_lines(at, bytes));
+        Ok(())
+    }
+
+    fn restore_lines(&self, at: Offset, bytes: u64) {
+        let mut line = at & !(LINE - 1);
+        while line < at + bytes && line < self.end {
+            let from = |image: &[u8], at: u64| {
+                let at = at as usize;
+                image.get(at..at + LINE as usize).map(|line| line.try_into().unwrap_or([0; 64]))
+            };
+            let found = match line >= self.heap_at {
+                true => from(&self.heap, line - self.heap_at),
+                false => from(&self.head, line),
+            };
+            self.editor.copy_in(line, &found.unwrap_or([0; 64]));
+            line += LINE;
+        }
+    }
+}
+
+pub fn key_bytes(key: u64) -> Vec<u8> {
+    format!("key {key}").into_bytes()
+}
+
+/// Values of a map: short, of several blocks' sizes, or large up to extents.
+pub fn value(map: u64, key: u64) -> Vec<u8> {
+    let bytes = match (map, key % 4) {
+        (2, 0) => 20_000,
+        (2, _) => 4_500 + key * 700,
+        (0, 0) => 100,
+        (0, _) => 8,
+        _ => 24 + key % 7 * 60,
+    };
+    vec![key as u8; bytes as usize]
+}
+
+pub fn put(segment: &Attached, map: &HashMap, key: u64, value: &[u8]) -> Result<bool> {
+    let mut record = Vec::new();
+    segment.write(&mut Impatient::default(), |tx| map.put(tx, &key_bytes(key), value, &mut record))
+}
+
+impl Image {
+    pub fn lane(&self, lane: u16) -> Offset {
+        Geometry::new(MAX_BYTES, 0, [0; 16]).lane(u64::from(lane))
+    }
+
+    /// Bytes of the entries of a lane's record, if it may be one.
+    pub fn entries(&self, lane: u16) -> Option<Vec<u8>> {
+        let geometry = Geometry::new(MAX_BYTES, 0, [0; 16]);
+        self.editor.raise_limit(self.end);
+        let record = vasmem_engine::record::Record::open(&self.editor, &geometry, lane).ok()?;
+        Some(record.entry_words().flat_map(u64::to_le_bytes).collect())
+    }
+}
