@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent / "data"))
 from golden import CONTENT
 
 GOLDEN = Path(__file__).parent / "data" / "golden.bz2"
-Make = Callable[..., vasmem.Segment]
 
 # Offsets of words in the header, and of its second copy.
 FORMAT, INCOMPATIBLE, READ_COMPATIBLE, CHECKSUM = 8, 16, 24, 248
@@ -45,15 +44,15 @@ def rewrite(path: Path, at: int, value: int) -> None:
             file.write(checksum(words).to_bytes(8, "little"))
 
 
-def test_a_segment_of_format_1_0_beside_a_fresh_one(make: Make, home: Path) -> None:
-    make("golden").close()
-    path = home / "golden"
-    path.write_bytes(bz2.decompress(GOLDEN.read_bytes()))
-    fresh = make("fresh")
-    url = fresh.url.replace("fresh", "golden")
+def test_a_segment_of_format_1_0_beside_a_fresh_one(
+    segment: vasmem.Segment, url: Callable[[str], str], home: Path
+) -> None:
+    fresh, name = segment, url("golden")
+    vasmem.create(name).close()  # for its lock file
+    (home / "golden").write_bytes(bz2.decompress(GOLDEN.read_bytes()))
     with pytest.raises(vasmem.NeedsRecovery, match=r"golden.*attach it once for writing"):
-        vasmem.attach(url, readonly=True)
-    with vasmem.attach(url) as golden, vasmem.attach(url, readonly=True) as reader:
+        vasmem.attach(name, readonly=True)
+    with vasmem.attach(name) as golden, vasmem.attach(name, readonly=True) as reader:
         assert dict(golden["users"]) == CONTENT["users"]
         kept = {number: CONTENT["numbers"][number] for number in range(100, 300)}
         assert dict(reader["numbers"]) == kept
@@ -63,6 +62,7 @@ def test_a_segment_of_format_1_0_beside_a_fresh_one(make: Make, home: Path) -> N
             golden["users"]["new"] = fresh["users"].pop("ada")
         assert reader["users"]["new"] == {"balance": 10}
         assert golden.check() == []
+    vasmem.remove(name)
 
 
 @pytest.mark.parametrize(
