@@ -36,13 +36,15 @@ class Attributes:
 
     `path` is the name as the backend takes it; `size` is the bytes of the medium that it takes;
     `mode` is the permission bits; `owner` is the name of the owning user, or the uid as text where
-    it has none.
+    it has none. `note` says what is wrong with it that attaching for reading does not notice, and
+    what to do; None where all is well.
     """
 
     path: str
     size: int
     mode: int
     owner: str
+    note: str | None = None
 
 
 @runtime_checkable

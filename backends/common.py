@@ -128,8 +128,13 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
     except FileNotFoundError:
         raise not_found(url) from None
     _check_kind(found, url)
+    note = None
+    companion = lock_name(name, found.st_ino)
+    if not _exists(directory_fd, companion) and _inode(directory_fd, name) == found.st_ino:
+        note = f"has lost its lock file {companion}: save its data with dump, then remove it"
     size_bytes = found.st_blocks * 512
-    return Attributes(name, size_bytes, stat.S_IMODE(found.st_mode), user_name(found.st_uid))
+    mode, owner = stat.S_IMODE(found.st_mode), user_name(found.st_uid)
+    return Attributes(name, size_bytes, mode, owner, note)
 
 
 def check_directory(directory_fd: int, where: str, others: int) -> None:

@@ -9,6 +9,7 @@ names, separated by colons, and takes for a segment what has its lock file besid
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from vasmem.backends import common
 from vasmem.backends.base import Attributes, Opened
@@ -64,8 +65,7 @@ class FileBackend:
 
 
 def _under(where: str, found: Attributes) -> Attributes:
-    path = os.path.join(where, found.path)
-    return Attributes(path, found.size, found.mode, found.owner)
+    return replace(found, path=os.path.join(where, found.path))
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def sdist_names(dist: Path) -> list[str]:
 
 def test_every_python_file_is_in_the_wheel(wheel_names: list[str]) -> None:
     backends = {f"vasmem/backends/{path.name}" for path in (ROOT / "backends").glob("*.py")}
-    face = {f"vasmem/{path.name}" for path in (ROOT / "vasmem").glob("*.py")}
+    face = {str(path.relative_to(ROOT)) for path in (ROOT / "vasmem").rglob("*.py")}
     assert {name for name in wheel_names if name.endswith(".py")} == backends | face
     assert {"vasmem/py.typed", "vasmem/_core.pyi"} <= set(wheel_names)
 

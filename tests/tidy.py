@@ -47,6 +47,15 @@ PYTHON_ARROWS = {
     "vasmem.hashmap": {"_core", "segment (types only)"},
     "vasmem.segment": {"_core", "backends", "errors", "hashmap", "names", "promises", "sizes"},
     "vasmem.listing": {"backends", "errors", "names", "segment"},
+    "vasmem.__main__": {"cli"},
+    "vasmem.cli": {"cli"},
+    "vasmem.cli.app": {"cli", "errors"},
+    "vasmem.cli.data": {"cli", "hashmap", "segment"},
+    "vasmem.cli.dump": {"cli", "hashmap", "segment"},
+    "vasmem.cli.facts": {"cli", "errors", "segment", "sizes"},
+    "vasmem.cli.listing": {"cli", "errors", "listing", "segment", "sizes"},
+    "vasmem.cli.opening": {"cli", "errors", "hashmap", "listing", "segment"},
+    "vasmem.cli.tagged": {"_core"},
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},
     "vasmem.backends.common": {"backends", "errors"},
@@ -172,7 +181,7 @@ def module_name(path: str) -> str | None:
         return None
     package = "vasmem" if folder == "vasmem" else "vasmem.backends"
     stem = rest.removesuffix(".py").replace("/", ".")
-    return package if stem == "__init__" else f"{package}.{stem}"
+    return f"{package}.{stem}".removesuffix(".__init__")
 
 
 def python_imports(text: str) -> Iterator[tuple[int, str, bool]]:

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from types import GenericAlias
-from typing import Any, Generic, TypeAlias, TypeVar, final, overload
+from typing import (
+    Any,
+    Generic,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
 
 from typing_extensions import Self, disjoint_base
 
@@ -61,6 +70,50 @@ class BackendUnavailable(VasmemError): ...
 class NeedsRecovery(VasmemError): ...
 class NotSwitchedIn(VasmemError): ...
 
+@type_check_only
+class _Structure(TypedDict):
+    name: str
+    kind: str
+    length: int | None
+    load: float | None
+
+@type_check_only
+class _Lane(TypedDict):
+    lane: int
+    pid: int
+    alive: bool | None
+
+@type_check_only
+class _Class(TypedDict):
+    name: str
+    block_bytes: int | None
+    blocks: int
+    blocks_used: int
+    used_bytes: int
+    free_bytes: int
+
+@type_check_only
+class _Heap(TypedDict):
+    tables_bytes: int
+    used_bytes: int
+    free_in_classes_bytes: int
+    free_bytes: int
+    free_piece_max_bytes: int
+    classes: list[_Class]
+
+@type_check_only
+class _Info(TypedDict):
+    size: int
+    max_size: int
+    used: int
+    incarnation: int
+    structures: list[_Structure]
+    heap: _Heap
+    lanes_used: int
+    lanes: list[_Lane]
+    attached: int
+    writers: set[int]
+
 @final
 class Segment:
     timeout: float
@@ -85,7 +138,8 @@ class Segment:
     def names(self) -> list[tuple[str, str]]: ...
     def remove(self, name: str) -> None: ...
     def check(self) -> list[tuple[int, str, str]]: ...
-    def info(self) -> dict[str, Any]: ...
+    def info(self) -> _Info: ...
+    def writers(self) -> set[int]: ...
     def sync(self) -> None: ...
     def close(self) -> None: ...
     def begin(self, timeout: float | None = None) -> None: ...

@@ -14,7 +14,9 @@ class SegmentInfo:
     """What `segments` tells of one segment.
 
     `size` is the bytes of the medium that it takes, `used` those in use by structures; `attached`
-    is the number of processes that write it. The last two are None where the caller may not look.
+    is the number of processes that write it, those killed included until the next one takes their
+    place. Both are None where the caller cannot look. `note` says why, or what else is wrong with
+    the segment; None where all is well.
     """
 
     name: str
@@ -24,6 +26,7 @@ class SegmentInfo:
     mode: int
     owner: str
     attached: int | None
+    note: str | None = None
 
 
 def segments() -> list[SegmentInfo]:
@@ -35,7 +38,7 @@ def _segments_of(backend_name: str) -> Iterator[SegmentInfo]:
     try:
         for found in backends.get(backend_name).list():
             target = Target(backend_name, found.path)
-            used, attached = _look_inside(target)
+            used, attached, trouble = _look_inside(target)
             yield SegmentInfo(
                 name=str(target),
                 backend=backend_name,
@@ -44,14 +47,16 @@ def _segments_of(backend_name: str) -> Iterator[SegmentInfo]:
                 mode=found.mode,
                 owner=found.owner,
                 attached=attached,
+                note=found.note or trouble,
             )
     except BackendUnavailable:
         return
 
 
-def _look_inside(target: Target) -> tuple[int | None, int | None]:
+def _look_inside(target: Target) -> tuple[int | None, int | None, str | None]:
+    """Bytes in use, number of writers, and what kept it from being looked at."""
     try:
         with attach(target.url, readonly=True, owner="any") as segment:
-            return segment.used, segment.info()["attached"]
-    except VasmemError:
-        return None, None
+            return segment.used, segment.writers, None
+    except (VasmemError, ValueError) as error:
+        return None, None, str(error)

@@ -68,6 +68,11 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
         return self._core.used
 
     @property
+    def writers(self) -> int:
+        """Processes that have it attached and wrote; a killed one counts until it is replaced."""
+        return len(self._core.writers())
+
+    @property
     def readonly(self) -> bool:
         """Whether it was attached for reading only."""
         return self._core.readonly
@@ -141,7 +146,14 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
         return self._core.check()
 
     def info(self) -> dict[str, Any]:
-        """Facts for people: sizes, mode, owner, lanes and what the core counts."""
+        """Facts for people, in plain dicts and lists; all but the sizes may change meanwhile.
+
+        `size`, `max_size`, `used`, `incarnation`, `lanes_used` are numbers; `attached` is the
+        number of the pids in `writers`. `structures`: dicts of `name`, `kind`, `length`, and
+        `load`, the part of its slots in use. `lanes`: dicts of `lane`, `pid`, and `alive`, which is
+        None for a read-only attachment. `heap`: bytes used and free, the largest free piece, and
+        `classes`, dicts of blocks of one size. Walks the whole heap, and stops nobody.
+        """
         facts = {"name": self.name, "backend": self._target.backend, "promises": str(self.promises)}
         return {**facts, **self._core.info()}
 

@@ -307,6 +307,15 @@ impl<M: Memory, H: Host> Segment<M, H> {
         State(Record::state(&self.memory, &self.geometry, lane).0).phase()
     }
 
+    /// Whether the owner of `lane` lives; `None` where that cannot be told, read-only.
+    ///
+    /// # Errors
+    /// `Os`.
+    pub fn owner_lives(&self, lane: u16) -> Result<Option<bool>> {
+        let Some(host) = &self.host else { return Ok(None) };
+        Ok(Some(self.lanes.is_own(lane) || host.lives_elsewhere(lane)?))
+    }
+
     /// pid of the owner of `lane` as it told when it claimed it; 0 for none.
     pub fn owner_pid(&self, lane: u16) -> u32 {
         let tail = self.geometry.lane(u64::from(lane) + 1) - lane::TAIL;

@@ -28,6 +28,7 @@ pub mod segment;
 pub mod simulated;
 mod token;
 pub mod transaction;
+pub mod usage;
 pub mod version;
 mod writes;
 
@@ -40,4 +41,5 @@ pub use layout::{Geometry, Kind};
 pub use pins::Pin;
 pub use segment::Segment;
 pub use transaction::{Touched, Transaction};
+pub use usage::{KindUsage, Usage};
 pub use vasmem_memory::{Memory, Offset};

@@ -4,6 +4,7 @@ mod attached;
 mod descriptor;
 mod error;
 mod hashmap;
+mod info;
 mod key;
 mod raise;
 mod segment;

@@ -2,6 +2,7 @@
 
 use crate::attached::{Attached, Engine};
 use crate::error::Kind as Exception;
+use crate::info;
 use crate::raise::exception;
 use crate::reading;
 use crate::wait::Waiter;
@@ -249,21 +250,25 @@ impl Segment {
             .collect())
     }
 
+    /// pids that own lanes.
+    fn writers(&self) -> PyResult<std::collections::BTreeSet<u32>> {
+        self.attached.ensure_open()?;
+        Ok(info::owners(&self.attached))
+    }
+
     /// Facts for people.
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.attached.ensure_open()?;
-        let engine = &self.attached.engine;
+        let lanes = info::lanes(py, &self.attached)?;
+        let owners = info::owners(&self.attached);
         let info = PyDict::new(py);
         info.set_item("size", self.size())?;
         info.set_item("max_size", self.max_size())?;
         info.set_item("used", self.used())?;
-        info.set_item("incarnation", engine.incarnation())?;
-        info.set_item("structures", self.names(py)?)?;
-        let owners = (0..engine.lanes_used() as u16)
-            .map(|lane| engine.owner_pid(lane))
-            .filter(|&pid| pid != 0)
-            .collect::<std::collections::BTreeSet<_>>();
-        info.set_item("lanes_used", engine.lanes_used())?;
+        info.set_item("incarnation", self.attached.engine.incarnation())?;
+        info.set_item("structures", info::structures(py, &self.attached)?)?;
+        info.set_item("heap", info::heap(py, &self.attached)?)?;
+        info.set_item("lanes_used", self.attached.engine.lanes_used())?;
+        info.set_item("lanes", lanes)?;
         info.set_item("attached", owners.len())?;
         info.set_item("writers", owners)?;
         Ok(info)
@@ -293,7 +298,8 @@ impl Segment {
     }
 }
 
-fn kind_name(kind: vasmem_engine::Kind, flags: u8) -> &'static str {
+/// What Python calls a structure of that kind.
+pub fn kind_name(kind: vasmem_engine::Kind, flags: u8) -> &'static str {
     match kind {
         vasmem_engine::Kind::HASH_HEADER if flags & RAW != 0 => "hashmap raw",
         vasmem_engine::Kind::HASH_HEADER => "hashmap",

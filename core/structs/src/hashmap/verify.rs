@@ -4,7 +4,7 @@ use super::HashMap;
 use super::layout::{HEAD_BYTES, Hash, Head, PAGES_MAX, PER_PAGE, Shape, WINDOW, header};
 use super::lookup::{Table, large_node};
 use std::collections::HashSet;
-use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::layout::{Kind, LINE, NODE_WORDS};
 use vasmem_engine::{
     Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Touched, Transaction,
 };
@@ -39,6 +39,15 @@ impl HashMap {
             }
         }
         Ok(tables)
+    }
+
+    /// Slots for keys in all tables; those that split meanwhile count with their old or new ones.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn slots<A: Access>(&self, access: &mut A) -> Result<u64> {
+        let lines = self.tables(access)?.into_iter().map(|table| table.entry.shape().lines - 1);
+        Ok(lines.sum::<u64>() * NODE_WORDS as u64)
     }
 
     /// Walks the whole map while nobody writes: notes its blocks, and what breaks an invariant.

@@ -1,0 +1,132 @@
+"""`get`, `put`, `del`, `keys`: the records of a map."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from vasmem.cli import tagged
+from vasmem.cli.opening import AS_JSON, MAP, NAME, OWNER, open_map
+from vasmem.cli.output import NotFound, print_json, write_bytes
+from vasmem.hashmap import HashMap
+from vasmem.segment import attach
+
+KEY = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        show_default=False,
+        help="JSON if it parses (12, '\"12\"', '{\"$tuple\": [1, 2]}'), else plain text; "
+        "bytes as they are for a raw map.",
+    ),
+]
+VALUE = Annotated[
+    str, typer.Argument(metavar="VALUE", show_default=False, help="As KEY: JSON, text or bytes.")
+]
+RAW = Annotated[bool, typer.Option("--raw", help="KEY and VALUE are bytes as they are, not JSON.")]
+
+
+def get(
+    name: NAME,
+    map_name: MAP,
+    key: KEY,
+    raw: RAW = False,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Print the value of a key: text and bytes as they are, anything else as JSON.
+
+    Exit 1 if the key is not there.
+    """
+    with attach(name, readonly=True, owner=owner) as segment:
+        found = open_map(segment, map_name)
+        try:
+            value = found[_argument(key, raw or found.raw)]
+        except KeyError:
+            raise _no_key(found, key) from None
+    _print_value(value, as_json)
+
+
+def put(
+    name: NAME,
+    map_name: MAP,
+    key: KEY,
+    value: VALUE,
+    raw: RAW = False,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Store a value under a key. A map that is not there is made; with --raw it is a raw one."""
+    with attach(name, owner=owner) as segment:
+        if map_name in segment:
+            found = open_map(segment, map_name)
+        else:
+            found = segment.hashmap(map_name, raw=True) if raw else segment.hashmap(map_name)
+        literal = raw or found.raw
+        found[_argument(key, literal)] = _argument(value, literal)
+    if as_json:
+        print_json({"stored": 1})
+
+
+def delete(
+    name: NAME,
+    map_name: MAP,
+    key: KEY,
+    raw: RAW = False,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Delete a key. Exit 1 if it is not there."""
+    with attach(name, owner=owner) as segment:
+        found = open_map(segment, map_name)
+        try:
+            del found[_argument(key, raw or found.raw)]
+        except KeyError:
+            raise _no_key(found, key) from None
+    if as_json:
+        print_json({"deleted": 1})
+
+
+def keys(
+    name: NAME,
+    map_name: MAP,
+    limit: Annotated[int | None, typer.Option(min=0, help="Print no more than so many.")] = None,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Print the keys of a map as JSON, one a line, in no order; text without quotes.
+
+    Others may write meanwhile: what is there all the time comes exactly once. With --json each
+    line is JSON that `get` takes back.
+    """
+    with attach(name, readonly=True, owner=owner) as segment:
+        for key in islice(open_map(segment, map_name), limit):
+            if type(key) is str and not as_json and key.isprintable():
+                print(key)
+            else:
+                print(tagged.dumps(key))
+
+
+def _argument(text: str, literal: bool) -> Any:
+    if literal:
+        return os.fsencode(text)
+    try:
+        return tagged.loads(text)
+    except ValueError:
+        return text
+
+
+def _no_key(found: HashMap[Any, Any], key: str) -> NotFound:
+    return NotFound(f"{found.name} in {found.segment.name} has no key {key}")
+
+
+def _print_value(value: Any, as_json: bool) -> None:
+    if type(value) is bytes and not as_json:
+        write_bytes(value)
+    elif type(value) is str and not as_json:
+        write_bytes(value.encode(errors="surrogatepass") + b"\n")
+    else:
+        write_bytes(tagged.dumps(value).encode() + b"\n")

@@ -1,0 +1,221 @@
+"""`dump` and `load`: maps as lines of JSON.
+
+A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
+`{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from vasmem.cli import tagged
+from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
+from vasmem.cli.output import print_json
+from vasmem.hashmap import BATCH, HashMap
+from vasmem.segment import SIZE_MAX, Segment, attach
+from vasmem.segment import open as open_segment
+
+KIND, RAW_KIND = "hashmap", "hashmap raw"
+# Records or bytes between two moves of the progress bar.
+STRIDE = 512
+
+
+class _Summary:
+    """What was dumped or loaded."""
+
+    def __init__(self) -> None:
+        self.maps = 0
+        self.records = 0
+
+    def as_json(self) -> dict[str, int]:
+        return {"maps": self.maps, "records": self.records}
+
+
+def dump(
+    name: NAME,
+    map_name: Annotated[
+        str | None,
+        typer.Argument(metavar="[MAP]", autocompletion=complete_map, show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Into this file, which appears when complete."),
+    ] = None,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Write all maps, or one, as lines of JSON that `load` takes back without loss.
+
+    Others may write meanwhile: each record is as it was at one moment, and what is there all the
+    time comes exactly once. With --json a summary goes to stderr.
+    """
+    summary = _Summary()
+    with attach(name, readonly=True, owner=owner) as segment:
+        names = sorted(segment) if map_name is None else [map_name]
+        maps = [open_map(segment, found) for found in names]
+        with _output(output) as stream, _progress("dump", sum(map(len, maps))) as advance:
+            for found in maps:
+                _dump_map(found, stream, summary, advance)
+    if as_json:
+        print(tagged.dumps(summary.as_json()), file=sys.stderr)
+
+
+def _dump_map(
+    found: HashMap[Any, Any], stream: BinaryIO, summary: _Summary, advance: Callable[[int], None]
+) -> None:
+    declared = {"map": found.name, "kind": RAW_KIND if found.raw else KIND}
+    stream.write(tagged.dumps(declared).encode() + b"\n")
+    summary.maps += 1
+    for key, value in found.items():
+        line = {"map": found.name, "key": key, "value": value}
+        stream.write(tagged.dumps(line).encode() + b"\n")
+        summary.records += 1
+        advance(1)
+
+
+def load(
+    name: NAME,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Standard input without it.", show_default=False),
+    ] = None,
+    max_size: Annotated[
+        str, typer.Option(help="Most that the segment may grow to, if it is made.")
+    ] = SIZE_MAX,
+    owner: OWNER = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Put the records of a dump into a segment, which is made if it is not there.
+
+    Keys that are there get the value of the dump, others stay. Records go in by thousands; after an
+    error those of the lines before it may be in, and loading again does no harm.
+    """
+    summary = _Summary()
+    with (
+        sys.stdin.buffer if file is None else file.open("rb") as stream,
+        open_segment(name, max_size=max_size, owner=owner) as segment,
+        _progress("load", file.stat().st_size if file else None) as advance,
+    ):
+        maps: dict[str, HashMap[Any, Any]] = {}
+        for map_name, keys, values in _batches(_records(stream, file, segment, maps, advance)):
+            maps[map_name].put_many(keys, values)
+            summary.records += len(keys)
+        summary.maps = len(maps)
+    if as_json:
+        print_json(summary.as_json())
+
+
+def _records(
+    stream: BinaryIO,
+    file: Path | None,
+    segment: Segment,
+    maps: dict[str, HashMap[Any, Any]],
+    advance: Callable[[int], None],
+) -> Iterator[tuple[str, Any, Any]]:
+    """Map, key and value of each line; the maps are opened, or made, in `maps`."""
+    for number, line in enumerate(stream, 1):
+        advance(len(line))
+        if not line.strip():
+            continue
+        try:
+            record = tagged.loads(line.decode())
+            map_name, kind = _parts(record)
+            if map_name not in maps:
+                maps[map_name] = _map_for(segment, map_name, kind)
+        except ValueError as error:
+            raise ValueError(f"{file or 'standard input'}, line {number}: {error}") from None
+        if "key" in record:
+            yield map_name, record["key"], record["value"]
+
+
+def _parts(record: Any) -> tuple[str, str | None]:
+    """Name and kind of the map that a line is about."""
+    if type(record) is dict and type(record.get("map")) is str:
+        if record.keys() == {"map", "key", "value"}:
+            return record["map"], None
+        if record.keys() == {"map", "kind"} and record["kind"] in (KIND, RAW_KIND):
+            return record["map"], record["kind"]
+    raise ValueError(
+        'a line is {"map": NAME, "key": ..., "value": ...} or {"map": NAME, "kind": KIND} with '
+        f"{KIND!r} or {RAW_KIND!r}"
+    )
+
+
+def _map_for(segment: Segment, name: str, kind: str | None) -> HashMap[Any, Any]:
+    """The map of that name; what the segment has keeps its kind, which must be that of the dump."""
+    raw = kind == RAW_KIND
+    if kind is None and name in segment:
+        return segment[name]
+    made: HashMap[Any, Any] = segment.hashmap(name, raw=True) if raw else segment.hashmap(name)
+    return made
+
+
+def _batches(
+    records: Iterator[tuple[str, Any, Any]],
+) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Records of one map in a row, up to `BATCH` of them at a time."""
+    current = ""
+    keys: list[Any] = []
+    values: list[Any] = []
+    try:
+        for map_name, key, value in records:
+            if keys and (map_name != current or len(keys) == BATCH):
+                yield current, keys, values
+                keys, values = [], []
+            current = map_name
+            keys.append(key)
+            values.append(value)
+    except ValueError:
+        if keys:
+            yield current, keys, values
+        raise
+    if keys:
+        yield current, keys, values
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    """Stdout, or a file that takes its name when it is complete and on disk."""
+    if path is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr where that is a terminal; the function moves it on."""
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        pending = 0
+
+        def advance(amount: int) -> None:
+            nonlocal pending
+            pending += amount
+            if pending >= STRIDE:
+                progress.advance(task, pending)
+                pending = 0
+
+        yield advance

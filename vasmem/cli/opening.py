@@ -1,0 +1,48 @@
+"""Arguments that the commands share: segments and maps by name, with their completion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from vasmem.cli.output import NotFound
+from vasmem.errors import VasmemError
+from vasmem.hashmap import HashMap
+from vasmem.listing import segments
+from vasmem.segment import Segment, attach
+
+
+def complete_segment(incomplete: str) -> list[str]:
+    """Names of segments that begin so."""
+    return [info.name for info in segments() if info.name.startswith(incomplete)]
+
+
+def complete_map(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of maps that begin so, in the segment that was named before."""
+    try:
+        with attach(ctx.params["name"], readonly=True, owner="any") as segment:
+            return [name for name in segment if name.startswith(incomplete)]
+    except (VasmemError, ValueError, KeyError):
+        return []
+
+
+NAME = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=complete_segment, show_default=False)
+]
+MAP = Annotated[str, typer.Argument(metavar="MAP", autocompletion=complete_map, show_default=False)]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
+OWNER = Annotated[
+    str | None,
+    typer.Option(help="Accept a segment of this user, or of any; else only yours and root's."),
+]
+
+
+def open_map(segment: Segment, name: str) -> HashMap[Any, Any]:
+    """The map of that name, which must be there."""
+    try:
+        return segment[name]
+    except KeyError:
+        raise NotFound(
+            f"{segment.name} has no map named {name!r}; `vasmem info {segment.name}` lists its maps"
+        ) from None
