@@ -19,6 +19,7 @@ SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "check": lambda segment: segment.check(),
     "info": lambda segment: segment.info(),
     "sync": lambda segment: segment.sync(),
+    "writers": lambda segment: segment.writers,
 }
 MAP_CALLS: dict[str, Callable[[vasmem.HashMap], object]] = {
     "getitem": lambda users: users["k"],
