@@ -51,6 +51,8 @@ OPERATIONS = {
     "get_many": Operation("get_many"),
     "put in place": Operation("put"),
     "put new record": Operation("put", before="short"),
+    "put_many in place": Operation("put_many"),
+    "put_many new record": Operation("put_many", before="short"),
     "delete": Operation("delete", after="absent"),
     "insert": Operation("put", before="absent"),
 }
@@ -65,6 +67,7 @@ class Store(Protocol):
     def get(self, keys: list[bytes]) -> int: ...
     def get_many(self, keys: list[bytes]) -> int: ...
     def put(self, keys: list[bytes], values: list[bytes]) -> int: ...
+    def put_many(self, keys: list[bytes], values: list[bytes]) -> int: ...
     def delete(self, keys: list[bytes]) -> int: ...
     def supports(self, call: str) -> bool: ...
     def bulk_put(self, keys: list[bytes], values: list[bytes]) -> None: ...
@@ -145,7 +148,7 @@ def restore(store: Store, workload: Workload, operation: Operation, chunks: list
 def fresh(workload: Workload, operation: Operation, chunk: Chunk) -> tuple[list[bytes], ...]:
     """The arguments of one call of the operation: new key objects, for put new values too."""
     keys = workload.keys(chunk.indices, unknown=operation.before == "unknown")
-    if operation.call != "put":
+    if operation.call not in ("put", "put_many"):
         return (keys,)
     return keys, workload.values(chunk.value_start, len(keys))
 

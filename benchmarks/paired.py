@@ -33,9 +33,11 @@ class Bar(NamedTuple):
 BARS = {
     "get": Bar(3, 1.5),
     "miss": Bar(5),
-    "get_many": Bar(),
+    "get_many": Bar(9, 1.3),
     "put in place": Bar(9, 2.0),
     "put new record": Bar(6, 2.7),
+    "put_many in place": Bar(10),
+    "put_many new record": Bar(5),
     "delete": Bar(8),
     "insert": Bar(),
 }

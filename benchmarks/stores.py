@@ -55,6 +55,12 @@ class MappingStore:
             mapping[key] = value
         return perf_counter_ns() - start
 
+    def put_many(self, keys: list[bytes], values: list[bytes]) -> int:
+        put_many = self.map.put_many
+        start = perf_counter_ns()
+        put_many(keys, values)
+        return perf_counter_ns() - start
+
     def delete(self, keys: list[bytes]) -> int:
         mapping = self.map
         start = perf_counter_ns()
@@ -63,7 +69,7 @@ class MappingStore:
         return perf_counter_ns() - start
 
     def supports(self, call: str) -> bool:
-        return call != "get_many" or hasattr(self.map, "get_many")
+        return call not in ("get_many", "put_many") or hasattr(self.map, call)
 
     def bulk_put(self, keys: list[bytes], values: list[bytes]) -> None:
         self.put(keys, values)
@@ -127,6 +133,13 @@ class LmdbStore:
             transaction = begin(None, None, True)
             transaction.put(key, value)
             transaction.commit()
+        return perf_counter_ns() - start
+
+    def put_many(self, keys: list[bytes], values: list[bytes]) -> int:
+        begin = self.env.begin
+        start = perf_counter_ns()
+        with begin(write=True) as transaction:
+            transaction.cursor().putmulti(list(zip(keys, values, strict=True)))
         return perf_counter_ns() - start
 
     def delete(self, keys: list[bytes]) -> int:
