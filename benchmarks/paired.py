@@ -77,6 +77,10 @@ def one_round(
     for name, operation in OPERATIONS.items():
         order = [store for store in opened if store.supports(operation.call)]
         shuffle.shuffle(order)
+        if operation.call == "put_many":  # all stores must end with the same values
+            for store in opened:
+                if store not in order:
+                    harness.fill(store, workload, samples[name])
         with harness.no_collection():
             taken[name] = {
                 store.name: harness.row(store, workload, operation, samples[name])

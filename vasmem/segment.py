@@ -10,6 +10,7 @@ from vasmem import _core, backends
 from vasmem.backends import Opened
 from vasmem.errors import SegmentExists, SegmentNotFound, VasmemError, WrongType
 from vasmem.hashmap import HashMap
+from vasmem.huge import HugePages, huge_bytes, wants_huge_pages
 from vasmem.names import Target, parse_name
 from vasmem.promises import Promise, Promises
 from vasmem.sizes import format_size, parse_size
@@ -148,14 +149,15 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
     def info(self) -> dict[str, Any]:
         """Facts for people, in plain dicts and lists; all but the sizes may change meanwhile.
 
-        `size`, `max_size`, `used`, `incarnation`, `lanes_used` are numbers; `attached` is the
+        `size`, `max_size`, `used`, `incarnation`, `lanes_used` are numbers, and so is `huge`, the
+        bytes that this process reaches by huge pages; `attached` is the
         number of the pids in `writers`. `structures`: dicts of `name`, `kind`, `length`, and
         `load`, the part of its slots in use. `lanes`: dicts of `lane`, `pid`, and `alive`, which is
         None for a read-only attachment. `heap`: bytes used and free, the largest free piece, and
         `classes`, dicts of blocks of one size. Walks the whole heap, and stops nobody.
         """
         facts = {"name": self.name, "backend": self._target.backend, "promises": str(self.promises)}
-        return {**facts, **self._core.info()}
+        return {**facts, "huge": huge_bytes(self._core.base_address), **self._core.info()}
 
     def sync(self) -> None:
         """Wait until all that is visible is as durable as the medium can make it."""
@@ -196,14 +198,17 @@ def create(
     max_size: int | str = SIZE_MAX,
     mode: int = MODE,
     promise: Promise | None = None,
+    huge_pages: HugePages = "never",
 ) -> Segment:
     """Make a segment and attach it. Raises SegmentExists.
 
     `size` bytes are backed at once, more as needed up to `max_size`; both also as text ("64M").
     `mode` is its permission bits, whatever the umask. `promise` is what it must survive, "kill"
-    or "power": BackendUnavailable where the backend does not promise that.
+    or "power": BackendUnavailable where the backend does not promise that. `huge_pages="try"` asks
+    for pages of 2 MiB, which make reading large maps faster; `info()["huge"]` tells how many came.
     """
     target, backend = _find(name, promise)
+    wants_huge_pages(huge_pages)
     size_bytes, max_size_bytes = parse_size(size), parse_size(max_size)
     if size_bytes > max_size_bytes:
         raise ValueError(f"size {size} of {target} is above its max_size {max_size}")
@@ -215,7 +220,7 @@ def create(
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
-    return _attached(target, opened, backend.promises, readonly=False)
+    return _attached(target, opened, backend.promises, readonly=False, huge_pages=huge_pages)
 
 
 def attach(
@@ -224,15 +229,18 @@ def attach(
     readonly: bool = False,
     owner: str | None = None,
     promise: Promise | None = None,
+    huge_pages: HugePages = "never",
 ) -> Segment:
     """Attach an existing segment. Raises SegmentNotFound, PermissionDenied.
 
     Read-only takes no more than read permission and never disturbs writers. A segment of a user
     other than oneself or root is accepted only if `owner` is that user's name, or "any".
+    `huge_pages` is as for `create`; it changes the pages of all who have the segment attached.
     """
     target, backend = _find(name, promise)
+    wants_huge_pages(huge_pages)
     opened = backend.open(target.path, readonly=readonly, owner=owner)
-    return _attached(target, opened, backend.promises, readonly=readonly)
+    return _attached(target, opened, backend.promises, readonly=readonly, huge_pages=huge_pages)
 
 
 def open(
@@ -243,6 +251,7 @@ def open(
     mode: int = MODE,
     owner: str | None = None,
     promise: Promise | None = None,
+    huge_pages: HugePages = "never",
 ) -> Segment:
     """Attach the segment of that name, or make it with `size`, `max_size` and `mode`.
 
@@ -250,11 +259,18 @@ def open(
     """
     for _ in range(_TRIES_MAX):
         try:
-            return attach(name, owner=owner, promise=promise)
+            return attach(name, owner=owner, promise=promise, huge_pages=huge_pages)
         except SegmentNotFound:
             pass
         try:
-            return create(name, size=size, max_size=max_size, mode=mode, promise=promise)
+            return create(
+                name,
+                size=size,
+                max_size=max_size,
+                mode=mode,
+                promise=promise,
+                huge_pages=huge_pages,
+            )
         except SegmentExists:
             pass
     raise VasmemError(f"{name!r} is created and removed by others all the time; try again later")
@@ -276,11 +292,23 @@ def _find(name: str, promise: Promise | None) -> tuple[Target, backends.Backend]
     return target, backend
 
 
-def _attached(target: Target, opened: Opened, promises: Promises, *, readonly: bool) -> Segment:
+def _attached(
+    target: Target,
+    opened: Opened,
+    promises: Promises,
+    *,
+    readonly: bool,
+    huge_pages: HugePages,
+) -> Segment:
     """Attach by descriptors, and close them: the core keeps its own."""
     try:
         core = _core.Segment(
-            opened.fd, opened.lock_fd, name=str(target), readonly=readonly, flush=promises.flush
+            opened.fd,
+            opened.lock_fd,
+            name=str(target),
+            readonly=readonly,
+            flush=promises.flush,
+            huge=wants_huge_pages(huge_pages),
         )
     finally:
         opened.close()

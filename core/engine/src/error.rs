@@ -104,6 +104,8 @@ pub enum Holder {
     FreeLane,
     /// The growth lock.
     Growth,
+    /// Another process that recovers the segment while it attaches.
+    Attaching,
     /// Many conflicts in a row.
     Conflicts,
 }

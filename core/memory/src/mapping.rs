@@ -11,7 +11,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::param::page_size;
 
 use crate::flush::{self, Method};
-use crate::region::Region;
+use crate::region::{HUGE_PAGE, Region};
 use crate::sigbus::Guard;
 use crate::tap::{Socket, Tap};
 use crate::words::Window;
@@ -74,6 +74,8 @@ pub struct Mapped {
     region: Region,
     limit: AtomicU64,
     flushes: Option<Method>,
+    /// Whether huge pages are asked for.
+    huge: bool,
     socket: Socket,
     fd: OwnedFd,
 }
@@ -87,6 +89,27 @@ impl Mapped {
         access: Access,
         medium: Medium,
     ) -> Result<Mapped, MapError> {
+        Mapped::map_as(fd, reserve_bytes, access, medium, false)
+    }
+
+    /// As `map`, where huge pages can be mapped; [`Mapped::collapse`] and [`Mapped::allocate`] ask
+    /// for them.
+    pub fn map_huge(
+        fd: BorrowedFd<'_>,
+        reserve_bytes: u64,
+        access: Access,
+        medium: Medium,
+    ) -> Result<Mapped, MapError> {
+        Mapped::map_as(fd, reserve_bytes, access, medium, true)
+    }
+
+    fn map_as(
+        fd: BorrowedFd<'_>,
+        reserve_bytes: u64,
+        access: Access,
+        medium: Medium,
+        huge: bool,
+    ) -> Result<Mapped, MapError> {
         let bytes = reserve_bytes
             .checked_next_multiple_of(page_size() as u64)
             .filter(|bytes| (1..=isize::MAX as u64).contains(bytes))
@@ -94,13 +117,15 @@ impl Mapped {
         let refused = |source: io::Error| MapError::Refused { reserve: bytes, source };
         let on_lines = medium == Medium::CacheLine;
         let fd = fcntl_dupfd_cloexec(fd, 0).map_err(|e| refused(e.into()))?;
-        let region = Region::map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
+        let map = if huge { Region::map_aligned } else { Region::map };
+        let region = map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
         let guard = Guard::watch(region.window()).map_err(refused)?;
         Ok(Mapped {
             guard: guard.ok_or(MapError::TooMany)?,
             region,
             limit: AtomicU64::new(0),
             flushes: on_lines.then(flush::method),
+            huge,
             socket: Socket::default(),
             fd,
         })
@@ -133,7 +158,17 @@ impl Mapped {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.collapse(at, end);
         if self.needs_flush() { self.sync() } else { Ok(()) }
+    }
+
+    /// Puts whole huge pages in the place of the pages that hold `at` to `end`, which are backed,
+    /// if they were asked for and the system has some; tells whether it did so for all of them.
+    pub fn collapse(&self, at: Offset, end: Offset) -> bool {
+        let (from, to) = (at / HUGE_PAGE * HUGE_PAGE, end / HUGE_PAGE * HUGE_PAGE);
+        let mut pages = (from..to).step_by(HUGE_PAGE as usize);
+        // Where the system has none now, it has none for the next either.
+        self.huge && pages.all(|at| self.region.collapse(at, HUGE_PAGE).is_ok())
     }
 
     /// Gives the space of `len` bytes from `at` back to the system. They read as zeros, and must be

@@ -1,6 +1,7 @@
 //! The system calls that map a file and take the mapping away.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
@@ -10,6 +11,12 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::mapping::Access;
 use crate::words::Window;
+
+/// Bytes of a huge page.
+pub(crate) const HUGE_PAGE: u64 = 2 << 20;
+/// Advice to read all pages in now (Linux 5.14), and to put huge pages there now (Linux 6.1).
+const MADV_POPULATE_READ: libc::c_int = 22;
+const MADV_COLLAPSE: libc::c_int = 25;
 
 /// A mapping, unmapped when dropped.
 #[derive(Debug)]
@@ -27,14 +34,27 @@ impl Region {
         access: Access,
         synchronous: bool,
     ) -> io::Result<Region> {
+        Region::map_at(ptr::null_mut(), fd, bytes, access, synchronous)
+    }
+
+    /// As `map`, at `place` and nowhere else unless it is null.
+    fn map_at(
+        place: *mut c_void,
+        fd: BorrowedFd<'_>,
+        bytes: u64,
+        access: Access,
+        synchronous: bool,
+    ) -> io::Result<Region> {
+        let fixed = if place.is_null() { MapFlags::empty() } else { MapFlags::FIXED_NOREPLACE };
         let length = usize::try_from(bytes).map_err(|_| Errno::NOMEM)?;
         let protection = match access {
             Access::ReadOnly => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
         let attempt = |flags: MapFlags| {
-            // SAFETY: a fresh place of the kernel's choice; nothing of ours is replaced.
-            unsafe { mmap(ptr::null_mut(), length, protection, flags, fd, 0) }
+            // SAFETY: a fresh place, of the kernel's choice or free by its word; nothing of ours is
+            // replaced.
+            unsafe { mmap(place, length, protection, flags | fixed, fd, 0) }
         };
         let shared = MapFlags::SHARED | MapFlags::NORESERVE;
         let checked = MapFlags::SHARED_VALIDATE | MapFlags::NORESERVE | MapFlags::SYNC;
@@ -50,6 +70,47 @@ impl Region {
         // which the handler of this crate answers with a page.
         let window = unsafe { Window::new(base, bytes, writable) };
         Ok(Region { window, synchronous: first.is_some() })
+    }
+
+    /// As `map`, at an address where huge pages of the file can be mapped as such, if there is one.
+    pub(crate) fn map_aligned(
+        fd: BorrowedFd<'_>,
+        bytes: u64,
+        access: Access,
+        synchronous: bool,
+    ) -> io::Result<Region> {
+        let anywhere = Region::map(fd, bytes, access, synchronous)?;
+        let at = anywhere.window.base().as_ptr() as usize;
+        if bytes < HUGE_PAGE || at.is_multiple_of(HUGE_PAGE as usize) {
+            return Ok(anywhere);
+        }
+        drop(anywhere);
+        // Below what just was free; NOREPLACE: only if that is free as well.
+        let place = ptr::without_provenance_mut(at & !(HUGE_PAGE as usize - 1));
+        match Region::map_at(place, fd, bytes, access, synchronous) {
+            Ok(region) => Ok(region),
+            Err(_) => Region::map(fd, bytes, access, synchronous),
+        }
+    }
+
+    /// Asks for huge pages in a part of the mapping, whose pages are there already, at once.
+    pub(crate) fn collapse(&self, at: u64, bytes: u64) -> io::Result<()> {
+        if at.checked_add(bytes).is_none_or(|end| end > self.window.bytes()) {
+            return Err(Errno::INVAL.into());
+        }
+        // Read in first: Linux 6.18 maps a huge page that was allocated and never touched as it is,
+        // with whatever was in it before.
+        for advice in [MADV_POPULATE_READ, MADV_COLLAPSE] {
+            // SAFETY: a part of the region's own mapping; the advice changes no content.
+            let done = unsafe {
+                let start = self.window.base().as_ptr().cast::<u8>().add(at as usize);
+                libc::madvise(start.cast(), bytes as usize, advice)
+            };
+            if done != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
     }
 
     #[inline(always)]

@@ -97,6 +97,7 @@ fn holder(engine: Option<&Engine>, holder: Holder) -> String {
         Holder::Token(lane) => format!("the transaction of {}", process(lane)),
         Holder::FreeLane => "a free lane (all are in use)".to_owned(),
         Holder::Growth => "another process that grows the segment".to_owned(),
+        Holder::Attaching => "another process that has it attached or recovers it".to_owned(),
         Holder::Conflicts => "a moment without other writers".to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
     Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format,
 };
-use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
+use vasmem_memory::{Access, LockFile, MapError, Mapped, Medium, Memory};
 use vasmem_structs::HashMap;
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
@@ -38,7 +38,11 @@ fn medium(flush: bool) -> Medium {
 }
 
 fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
-    Mapped::map(fd, bytes, access, medium(flush)).map_err(|error| {
+    mapped(Mapped::map(fd, bytes, access, medium(flush)))
+}
+
+fn mapped(mapped: Result<Mapped, MapError>) -> PyResult<Mapped> {
+    mapped.map_err(|error| {
         Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
     })
 }
@@ -56,11 +60,11 @@ fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> 
             }
             break;
         }
-        waiter.pause(round, Holder::Growth)?;
+        waiter.pause(round, Holder::Attaching)?;
         round += 1;
     }
     while !host.attach(false)? {
-        waiter.pause(round, Holder::Growth)?;
+        waiter.pause(round, Holder::Attaching)?;
         round += 1;
     }
     Ok(())
@@ -69,7 +73,7 @@ fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> 
 #[pymethods]
 impl Segment {
     #[new]
-    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush))]
+    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, huge=false))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -77,6 +81,7 @@ impl Segment {
         name: String,
         readonly: bool,
         flush: bool,
+        huge: bool,
     ) -> PyResult<Segment> {
         let fd = duplicate(fd)?;
         let raise = |error| exception(&name, None, error, None);
@@ -84,7 +89,12 @@ impl Segment {
         let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
         let geometry = format::open(&probe, probe.file_size()?, !readonly).map_err(raise)?;
         drop(probe);
-        let memory = map(fd.as_fd(), geometry.size_limit, access, flush)?;
+        let memory = match huge {
+            true => {
+                mapped(Mapped::map_huge(fd.as_fd(), geometry.size_limit, access, medium(flush)))?
+            }
+            false => map(fd.as_fd(), geometry.size_limit, access, flush)?,
+        };
         let mut host = None;
         match lock_fd {
             Some(lock_fd) if !readonly => {
@@ -96,7 +106,8 @@ impl Segment {
             _ => {}
         }
         let engine = EngineSegment::new(memory, host, geometry);
-        engine.backed();
+        let backed = engine.backed();
+        py.detach(|| engine.memory.collapse(geometry.heap_at, backed));
         if readonly {
             if format::is_other_boot(&engine.memory, boot_id().map_err(raise)?) {
                 return Err(raise(Error::NeedsRecovery));
@@ -272,6 +283,12 @@ impl Segment {
         info.set_item("attached", owners.len())?;
         info.set_item("writers", owners)?;
         Ok(info)
+    }
+
+    /// Where the mapping begins in this process.
+    #[getter]
+    fn base_address(&self) -> usize {
+        self.attached.engine.memory.base_address()
     }
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
