@@ -11,6 +11,9 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering::Acquire;
 use vasmem_memory::{Memory, Offset};
 
+/// Violations that are told: a segment of noise has as many as it has words.
+const VIOLATIONS_MAX: usize = 10_000;
+
 /// Something that breaks an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -48,14 +51,16 @@ impl Reached {
         let new = self.blocks.insert(at);
         if !new {
             let text = "this block is reachable twice";
-            self.violations.push(Violation::new(Invariant::Reachable, at, text));
+            self.broken(Invariant::Reachable, at, text);
         }
         new
     }
 
     /// Notes something broken.
     pub fn broken(&mut self, invariant: Invariant, at: Offset, text: impl Into<String>) {
-        self.violations.push(Violation::new(invariant, at, text));
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation::new(invariant, at, text));
+        }
     }
 }
 
@@ -104,9 +109,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// Compares the heap with what was reached.
     pub fn check_heap(&self, mut reached: Reached) -> Vec<Violation> {
-        if self.memory.poisoned() {
-            reached.broken(Invariant::Mapping, 0, "the file was truncated under the mapping");
-        }
+        self.check_mapping(&mut reached);
         self.reach_kept(&mut reached);
         let backed = self.backed();
         let mut at = self.geometry.heap_at;
@@ -124,11 +127,20 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
             at = region.end();
         }
-        for &block in reached.blocks.difference(&blocks_seen) {
+        let blocks = std::mem::take(&mut reached.blocks);
+        for &block in blocks.difference(&blocks_seen) {
             let text = "this block is reachable but not allocated";
-            reached.violations.push(Violation::new(Invariant::Bitmap, block, text));
+            reached.broken(Invariant::Bitmap, block, text);
         }
         reached.violations
+    }
+
+    /// Notes a file that was cut off, before all that follows from it and may be too much to tell.
+    pub fn check_mapping(&self, reached: &mut Reached) {
+        if self.memory.poisoned() {
+            let text = "the file was truncated under the mapping";
+            reached.violations.insert(0, Violation::new(Invariant::Mapping, 0, text));
+        }
     }
 
     /// Continuation blocks of lanes.

@@ -30,6 +30,7 @@ fn walk<M: Memory, H: Host>(segment: &Segment<M, H>) -> Result<Vec<Violation>> {
         Ok(()) => Ok(segment.check_heap(reached)),
         Err(Error::Corrupted { invariant, at }) => {
             reached.broken(invariant, at, format!("{invariant:?} does not hold here"));
+            segment.check_mapping(&mut reached);
             Ok(reached.violations)
         }
         Err(error) => Err(error),

@@ -102,3 +102,32 @@ fn recovery_after_a_power_failure_counts_past_the_last_incarnation() {
     segment.recover_power_failure().unwrap();
     assert_eq!(segment.incarnation(), 0);
 }
+
+#[test]
+fn a_table_that_stands_twice_in_the_directory_is_broken() {
+    let (_files, segment, map) = filled(3000);
+    let page = granule(&segment, Kind::HASH_DIRECTORY);
+    let entries: Vec<_> = (page + 8..page + LINE)
+        .step_by(8)
+        .map(|at| (at, segment.memory.load(at, Relaxed)))
+        .filter(|(_, entry)| *entry != 0)
+        .collect();
+    let [(_, first), .., (at, last)] = entries[..] else { panic!("there are several tables") };
+    let offset = (1 << 48) - 1;
+    segment.memory.store(at, last & !offset | first & offset, Relaxed);
+    let removed = segment.write(&mut patient(), |tx| map.remove(tx, "map"));
+    assert!(matches!(removed, Err(Error::Corrupted { invariant: Invariant::HashDirectory, .. })));
+    let violations = check(&segment, &mut patient()).unwrap();
+    assert!(violations.iter().any(|found| found.invariant == Invariant::HashDirectory));
+}
+
+#[test]
+fn a_check_tells_a_bounded_number_of_violations() {
+    let (_files, segment, _) = filled(1);
+    for granule in (segment.geometry.heap_at + 64 * LINE..segment.backed()).step_by(64) {
+        let at = segment.geometry.place(granule).descriptor;
+        segment.memory.store(at + descriptor::META, 1 << 24 | 1, Relaxed);
+        (2..8).for_each(|word| segment.memory.store(at + word * 8, u64::MAX, Relaxed));
+    }
+    assert_eq!(check(&segment, &mut patient()).unwrap().len(), 10_000);
+}

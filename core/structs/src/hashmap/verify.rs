@@ -14,10 +14,14 @@ impl HashMap {
     fn pages<A: Access>(&self, access: &mut A) -> Result<Vec<Offset>> {
         let head = self.header(access)?;
         let mut pages = Vec::new();
+        let mut seen = HashSet::new();
         for number in 0..PAGES_MAX {
             let (leads, page) = self.page(access, &head, number)?;
             access.check(&leads)?;
             if page != 0 {
+                if !seen.insert(page) {
+                    return Err(access.broken(&leads, Invariant::HashDirectory, page));
+                }
                 pages.push(page);
             }
         }
@@ -28,6 +32,7 @@ impl HashMap {
     fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table<A::View>>> {
         let first = self.table(access, 0)?;
         let mut tables = Vec::new();
+        let mut seen = HashSet::new();
         for index in 0..1u64 << first.depth {
             if index >= PAGES_MAX * PER_PAGE {
                 break;
@@ -35,6 +40,11 @@ impl HashMap {
             let table = self.table(access, index)?;
             access.check(&table.parent)?;
             if table.index == index {
+                // A few pages could lead to any number of tables otherwise.
+                if !seen.insert(table.entry.table()) {
+                    let (parent, at) = (&table.parent, table.entry_at);
+                    return Err(access.broken(parent, Invariant::HashDirectory, at));
+                }
                 tables.push(table);
             }
         }
