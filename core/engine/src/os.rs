@@ -57,6 +57,11 @@ impl OsHost {
         Ok(taken?)
     }
 
+    /// Gives the attach lock up: the end of an attachment, of which views may be left.
+    pub fn detach(&self) {
+        let _ = self.locks.unlock(ATTACHED);
+    }
+
     /// Whether another process has the segment attached for writing.
     ///
     /// # Errors

@@ -75,6 +75,9 @@ impl Attached {
         if !self.closed.swap(true, Relaxed) {
             self.abandon();
             self.engine.release_all();
+            if let Ok(host) = self.engine.host() {
+                host.detach();
+            }
         }
     }
 
