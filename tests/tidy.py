@@ -39,7 +39,7 @@ PRIVATE_PATH = re.compile(r"/(?:home|root|Users|work)/\w")
 # Which of ours each Python module may import: the arrows of docs/design.md. What is not named may
 # import no other module of ours.
 PYTHON_ARROWS = {
-    "vasmem": {"errors", "hashmap", "listing", "promises", "segment"},
+    "vasmem": {"backup", "errors", "hashmap", "listing", "promises", "segment"},
     "vasmem.errors": {"_core"},
     "vasmem.codec": {"_arrays", "_core"},
     "vasmem._arrays": {"_core"},
@@ -56,6 +56,7 @@ PYTHON_ARROWS = {
         "promises",
         "sizes",
     },
+    "vasmem.backup": {"_core", "backends", "errors", "segment"},
     "vasmem.listing": {"backends", "errors", "names", "segment"},
     "vasmem.__main__": {"cli"},
     "vasmem.cli": {"cli"},
@@ -65,6 +66,7 @@ PYTHON_ARROWS = {
     "vasmem.cli.facts": {"cli", "errors", "segment", "sizes"},
     "vasmem.cli.listing": {"cli", "errors", "listing", "segment", "sizes"},
     "vasmem.cli.opening": {"cli", "errors", "hashmap", "listing", "segment"},
+    "vasmem.cli.restoring": {"backup", "cli"},
     "vasmem.cli.tagged": {"_core"},
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},

@@ -1,5 +1,6 @@
 """Named memory segments with crash-safe data structures, shared by unrelated processes."""
 
+from vasmem.backup import restore
 from vasmem.errors import (
     BackendUnavailable,
     ConflictError,
@@ -44,5 +45,6 @@ __all__ = [
     "create",
     "open",
     "remove",
+    "restore",
     "segments",
 ]

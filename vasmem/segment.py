@@ -207,7 +207,7 @@ def create(
     or "power": BackendUnavailable where the backend does not promise that. `huge_pages="try"` asks
     for pages of 2 MiB, which make reading large maps faster; `info()["huge"]` tells how many came.
     """
-    target, backend = _find(name, promise)
+    target, backend = find(name, promise)
     wants_huge_pages(huge_pages)
     size_bytes, max_size_bytes = parse_size(size), parse_size(max_size)
     if size_bytes > max_size_bytes:
@@ -237,7 +237,7 @@ def attach(
     other than oneself or root is accepted only if `owner` is that user's name, or "any".
     `huge_pages` is as for `create`; it changes the pages of all who have the segment attached.
     """
-    target, backend = _find(name, promise)
+    target, backend = find(name, promise)
     wants_huge_pages(huge_pages)
     opened = backend.open(target.path, readonly=readonly, owner=owner)
     return _attached(target, opened, backend.promises, readonly=readonly, huge_pages=huge_pages)
@@ -281,11 +281,12 @@ def remove(name: str) -> None:
 
     Raises SegmentNotFound, PermissionDenied.
     """
-    target, backend = _find(name, None)
+    target, backend = find(name, None)
     backend.remove(target.path)
 
 
-def _find(name: str, promise: Promise | None) -> tuple[Target, backends.Backend]:
+def find(name: str, promise: Promise | None) -> tuple[Target, backends.Backend]:
+    """The backend of a name, which must keep `promise`. Raises ValueError, BackendUnavailable."""
     target = parse_name(name)
     backend = backends.get(target.backend)
     backend.promises.require(promise, target.url)

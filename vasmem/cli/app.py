@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vasmem.cli import data, dump, facts, listing
+from vasmem.cli import data, dump, facts, listing, restoring
 from vasmem.cli.output import NotFound, complain
 from vasmem.errors import SegmentNotFound, VasmemError
 
@@ -56,6 +56,7 @@ for command, name in (
     (facts.check, "check"),
     (dump.dump, "dump"),
     (dump.load, "load"),
+    (restoring.restore, "restore"),
 ):
     app.command(name)(command)
 
