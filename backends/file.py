@@ -25,7 +25,7 @@ class FileBackend:
     """Segments on a disk; fulfils `vasmem.backends.base.Backend`."""
 
     name = "file"
-    promises = Promises(kill=True, power=False, flush=False)
+    promises = Promises(kill=True, power="if synced", flush=False)
 
     def create(self, path: str, *, mode: int, fill: Callable[[Opened], None]) -> Opened:
         """Make a new segment at that path; its directory must be there."""

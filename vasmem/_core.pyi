@@ -126,10 +126,13 @@ class Segment:
         name: str,
         readonly: bool,
         flush: bool,
+        marked: bool,
         huge: bool = False,
     ) -> Self: ...
     @staticmethod
-    def format(fd: int, lock_fd: int | None, *, size: int, max_size: int, flush: bool) -> None: ...
+    def format(
+        fd: int, lock_fd: int | None, *, size: int, max_size: int, flush: bool, marked: bool
+    ) -> None: ...
     @property
     def name(self) -> str: ...
     @property

@@ -27,6 +27,11 @@ class Promises:
     flush: bool
     emulated: bool = False
 
+    @property
+    def marked(self) -> bool:
+        """Whether segments carry a mark that tells if all was synced."""
+        return self.power == "if synced"
+
     def keeps(self, promise: Promise) -> bool:
         """Whether `promise` really holds; an emulated or conditional one is not kept."""
         if promise == "kill":

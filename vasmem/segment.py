@@ -212,11 +212,16 @@ def create(
     size_bytes, max_size_bytes = parse_size(size), parse_size(max_size)
     if size_bytes > max_size_bytes:
         raise ValueError(f"size {size} of {target} is above its max_size {max_size}")
-    flush = backend.promises.flush
+    promises = backend.promises
 
     def fill(made: Opened) -> None:
         _core.Segment.format(
-            made.fd, made.lock_fd, size=size_bytes, max_size=max_size_bytes, flush=flush
+            made.fd,
+            made.lock_fd,
+            size=size_bytes,
+            max_size=max_size_bytes,
+            flush=promises.flush,
+            marked=promises.marked,
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
@@ -309,6 +314,7 @@ def _attached(
             name=str(target),
             readonly=readonly,
             flush=promises.flush,
+            marked=promises.marked,
             huge=wants_huge_pages(huge_pages),
         )
     finally:

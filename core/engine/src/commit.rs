@@ -73,6 +73,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         self.lock(locked)?;
         self.look_at_token()?;
         self.look_at_pins()?;
+        self.segment.note_change()?;
         if !mutated(Mutation::ValidateBeforeLocking) {
             self.validate_navigation()?;
         }

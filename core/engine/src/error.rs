@@ -72,6 +72,8 @@ pub enum Error {
     ReadOnly,
     /// The power failed since the last writer, and a writer must attach first.
     NeedsRecovery,
+    /// The power failed while changes were not synced: what is on the medium may be torn.
+    Unclean,
     /// Not a segment, or one that this version cannot read.
     Format(&'static str),
     /// A key, a value or a transaction is larger than the format allows.
@@ -142,6 +144,7 @@ impl std::fmt::Display for Error {
             Error::Timeout { waited_for } => write!(f, "waited too long for {waited_for:?}"),
             Error::Interrupted => write!(f, "interrupted by a signal"),
             Error::ReadOnly => write!(f, "attached for reading only"),
+            Error::Unclean => write!(f, "written after the last sync, then the power failed"),
             Error::NeedsRecovery => write!(f, "a writer must attach first to recover"),
             Error::Format(reason) => write!(f, "{reason}"),
             Error::TooLarge { what, bytes, max_bytes } => {

@@ -101,6 +101,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let wanted = (backed + step).next_multiple_of(GRANULE).min(limit);
         let end = self.end_with_room(backed, wanted, bytes).filter(|&end| end <= limit);
         let end = end.ok_or_else(full)?;
+        self.note_change()?;
         match self.memory.allocate(backed, end - backed) {
             Err(error) if is_out_of_space(&error) => return Err(full()),
             done => done?,

@@ -158,6 +158,16 @@ fn check_geometry(geometry: &Geometry) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::corrupted(Invariant::Header, 0)) }
 }
 
+/// Says of a fresh segment that the medium holds all of it, once that is so.
+///
+/// # Errors
+/// `Os` where the system cannot write.
+pub fn mark<M: Memory>(memory: &M) -> Result<()> {
+    memory.sync()?;
+    memory.store(header::MARK, crate::mark::CLEAN, Release);
+    Ok(memory.sync()?)
+}
+
 /// Whether the machine was started again since the last writer.
 pub fn is_other_boot<M: Memory>(memory: &M, boot: [u64; 2]) -> bool {
     let stored = [memory.load(header::BOOT, Acquire), memory.load(header::BOOT + 8, Acquire)];

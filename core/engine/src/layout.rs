@@ -72,8 +72,10 @@ pub mod header {
     pub const LANES_USED: Offset = 512;
     /// Counter with which fresh version words start.
     pub const FLOOR: Offset = 576;
+    /// Whether the medium holds all, see [`crate::mark`]; 0 where it keeps no mark.
+    pub const MARK: Offset = 640;
     /// End of what the header uses.
-    pub const END: Offset = 640;
+    pub const END: Offset = 704;
 }
 /// Copy of the unchanging part of the header.
 pub const HEADER_MIRROR: Offset = 4096;

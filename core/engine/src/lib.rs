@@ -18,6 +18,7 @@ pub mod host;
 pub mod lab;
 pub mod lanes;
 pub mod layout;
+pub mod mark;
 #[cfg(not(loom))]
 pub mod os;
 pub mod pins;

@@ -57,9 +57,17 @@ impl OsHost {
         Ok(taken?)
     }
 
-    /// Gives the attach lock up: the end of an attachment, of which views may be left.
-    pub fn detach(&self) {
-        let _ = self.locks.unlock(ATTACHED);
+    /// Gives the attach lock up: the end of an attachment, of which views may be left. Tells whether
+    /// no other writer has it.
+    ///
+    /// # Errors
+    /// `Os`.
+    pub fn detach(&self) -> Result<bool> {
+        // First given back, then tried: of two that leave at once, one finds itself the last.
+        self.locks.unlock(ATTACHED)?;
+        let last = self.locks.try_exclusive(ATTACHED)?;
+        self.locks.unlock(ATTACHED)?;
+        Ok(last)
     }
 
     /// Whether another process has the segment attached for writing.

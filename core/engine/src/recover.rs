@@ -278,10 +278,19 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.memory.store(header::INCARNATION, incarnation, Release);
         self.memory.flush(header::INCARNATION, 8);
         self.memory.drain();
+        if self.marked {
+            self.memory.sync()?;
+        }
         self.set_incarnation(incarnation);
         self.switches.hit(Point::Bumped)?;
         let mut floor = self.memory.load(header::FLOOR, Acquire);
-        for lane in 0..self.lanes_used() as u16 {
+        // Without flushes the medium may know of fewer lanes than have left a record there.
+        let lanes = if self.marked { self.geometry.lanes } else { self.lanes_used() };
+        for lane in 0..lanes as u16 {
+            let unused = self.marked && self.memory.load(self.lane_at(lane), Relaxed) == 0;
+            if unused && u64::from(lane) >= self.lanes_used() {
+                continue;
+            }
             self.memory.store(self.tail(lane) + lane::PINNED, 0, Relaxed);
             let state = Record::state(&self.memory, &self.geometry, lane);
             if state.phase() == Some(Phase::Idle) {

@@ -26,6 +26,8 @@ pub struct Segment<M, H> {
     pub lanes: Lanes,
     /// Blocks that this process has pinned.
     pub(crate) pins: Pins,
+    /// Whether the medium is durable only where it was synced, and a mark tells where.
+    pub marked: bool,
     /// Failpoints (lab build).
     pub switches: Switches,
     /// Node kinds by granule, as far as this process looked: right forever (L3).
@@ -45,6 +47,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             host,
             lanes: Lanes::default(),
             pins: Pins::default(),
+            marked: false,
             switches: Switches::default(),
             kinds: zeroed(granules),
             incarnation: AtomicU64::new(incarnation),

@@ -57,6 +57,9 @@ impl<T: Memory + ?Sized> Memory for Arc<T> {
     fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         (**self).allocate(at, len)
     }
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
     fn relax(&self) {
         (**self).relax();
     }

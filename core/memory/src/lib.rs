@@ -144,6 +144,11 @@ pub trait Memory {
         Ok(())
     }
 
+    /// Makes all that was written durable by the file system's means, where it has any.
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// One step of a spin loop.
     fn relax(&self) {
         sync::spin_loop();

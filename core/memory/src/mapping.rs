@@ -362,6 +362,10 @@ impl Memory for Mapped {
         self.set_limit(end.min(there));
     }
 
+    fn sync(&self) -> io::Result<()> {
+        Mapped::sync(self)
+    }
+
     fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         Mapped::allocate(self, at, len)?;
         if self.needs_flush() { self.sync() } else { Ok(()) }

@@ -7,7 +7,7 @@ use pyo3::types::PyString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vasmem_engine::lanes::Lane;
-use vasmem_engine::os::OsHost;
+use vasmem_engine::os::{OsHost, Sleeper};
 use vasmem_engine::{Error, Holder, Invariant, Reading, Result, Segment, Transaction};
 use vasmem_memory::{Mapped, Memory};
 
@@ -38,6 +38,8 @@ pub struct Attached {
     context: Py<PyAny>,
 }
 
+/// A wait without an end, for practical purposes.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(1 << 32);
 /// Seconds to wait for others, unless set.
 const TIMEOUT_S: f64 = 10.0;
 
@@ -70,15 +72,44 @@ impl Attached {
         self.timeout_s.store(timeout_s.to_bits(), Relaxed);
     }
 
-    /// Ends this attachment: handles raise from now on, lanes go back.
-    pub fn close(&self) {
-        if !self.closed.swap(true, Relaxed) {
-            self.abandon();
-            self.engine.release_all();
-            if let Ok(host) = self.engine.host() {
-                host.detach();
-            }
+    /// Ends this attachment: handles raise from now on, lanes go back. The last writer that goes
+    /// leaves a medium with a mark clean.
+    ///
+    /// # Errors
+    /// Those of that sync; the attachment has ended all the same.
+    pub fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Relaxed) {
+            return Ok(());
         }
+        self.abandon();
+        let done = self.sync_if_last();
+        self.engine.release_all();
+        done
+    }
+
+    fn sync_if_last(&self) -> Result<()> {
+        match &self.engine.host {
+            Some(host) if host.detach()? && self.engine.marked => {
+                let timeout = std::time::Duration::try_from_secs_f64(self.timeout_s());
+                self.engine.sync(&mut Sleeper::new(timeout.unwrap_or(LONGEST)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes all that is visible durable.
+    ///
+    /// # Errors
+    /// As exceptions.
+    pub fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_inside(py)? {
+            return self.detached(py, |engine, waiter| engine.sync(waiter));
+        }
+        self.ensure_open()?;
+        // The open transaction holds the token; nothing of it is visible yet.
+        let mut waiter = Waiter::new(py, self.timeout_s());
+        let done = self.engine.sync_alone(&mut waiter);
+        self.settle(done, &mut waiter)
     }
 
     /// Whether this attachment was ended.
@@ -360,7 +391,8 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.close();
+        // Nobody is left to tell; a sync that failed leaves the mark dirty.
+        let _ = self.close();
         self.release_late();
     }
 }

@@ -44,6 +44,10 @@ pub fn exception(
         Error::ReadOnly => Exception::PermissionDenied.error(format!(
             "segment {name:?} is attached read-only: attach it with readonly=False to write"
         )),
+        Error::Unclean => Exception::NeedsRecovery.error(format!(
+            "segment {name:?} was written after it was last synced or closed, and then the machine \
+             went down, so it may be torn: remove it, and restore a copy or a dump"
+        )),
         Error::NeedsRecovery => Exception::NeedsRecovery.error(format!(
             "segment {name:?} was not detached cleanly before the machine went down: attach it \
              once for writing, which recovers it"

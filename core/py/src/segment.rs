@@ -55,8 +55,12 @@ fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> 
     while format::is_other_boot(&engine.memory, boot) {
         if host.attach(true)? {
             if format::is_other_boot(&engine.memory, boot) {
+                engine.ensure_clean()?;
                 engine.recover_power_failure()?;
                 format::set_boot(&engine.memory, boot);
+                if engine.marked {
+                    engine.memory.sync()?;
+                }
             }
             break;
         }
@@ -73,7 +77,7 @@ fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> 
 #[pymethods]
 impl Segment {
     #[new]
-    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, huge=false))]
+    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge=false))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -81,6 +85,7 @@ impl Segment {
         name: String,
         readonly: bool,
         flush: bool,
+        marked: bool,
         huge: bool,
     ) -> PyResult<Segment> {
         let fd = duplicate(fd)?;
@@ -105,11 +110,13 @@ impl Segment {
             }
             _ => {}
         }
-        let engine = EngineSegment::new(memory, host, geometry);
+        let mut engine = EngineSegment::new(memory, host, geometry);
+        engine.marked = marked;
         let backed = engine.backed();
         py.detach(|| engine.memory.collapse(geometry.heap_at, backed));
         if readonly {
             if format::is_other_boot(&engine.memory, boot_id().map_err(raise)?) {
+                engine.ensure_clean().map_err(raise)?;
                 return Err(raise(Error::NeedsRecovery));
             }
         } else {
@@ -122,13 +129,14 @@ impl Segment {
 
     /// Makes a segment of an empty file.
     #[staticmethod]
-    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush))]
+    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush, marked))]
     fn format(
         fd: i32,
         lock_fd: Option<i32>,
         size: u64,
         max_size: u64,
         flush: bool,
+        marked: bool,
     ) -> PyResult<()> {
         let _ = lock_fd;
         let mut random = [0; 24];
@@ -162,6 +170,9 @@ impl Segment {
         Memory::allocate(&memory, geometry.heap_at, end - geometry.heap_at).map_err(full)?;
         let boot = boot_id().map_err(|error| exception("", None, error, None))?;
         format::create(&memory, &geometry, end, boot);
+        if marked {
+            format::mark(&memory).map_err(|error| exception("", None, error, None))?;
+        }
         Ok(())
     }
 
@@ -292,13 +303,11 @@ impl Segment {
     }
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        self.attached.ensure_open()?;
-        py.detach(|| self.attached.engine.memory.sync())?;
-        self.attached.ensure_intact().map_err(|error| self.attached.raise(error, None))
+        self.attached.sync(py)
     }
 
-    fn close(&self) {
-        self.attached.close();
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.attached.close()).map_err(|error| self.attached.raise(error, None))
     }
 
     #[pyo3(signature = (timeout=None))]

@@ -42,7 +42,7 @@ fn kind(error: &Error) -> u64 {
         Error::Timeout { .. } => 3,
         Error::Interrupted => 4,
         Error::ReadOnly => 5,
-        Error::NeedsRecovery => 6,
+        Error::NeedsRecovery | Error::Unclean => 6,
         Error::Format(_) => 7,
         Error::TooLarge { .. } => 8,
         Error::Removed => 9,
