@@ -32,8 +32,10 @@ def restore(path: str | os.PathLike[str], name: str, *, mode: int = MODE) -> Seg
                 name=target.url,
                 readonly=False,
                 flush=backend.promises.flush,
+                marked=backend.promises.marked,
             )
             check.close()
+            os.fsync(made.fd)  # its mark may say already that all is on the medium
 
         backend.create(target.path, mode=mode, fill=fill).close()
     finally:

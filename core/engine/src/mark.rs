@@ -11,6 +11,8 @@ use crate::segment::Segment;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use vasmem_memory::Memory;
 
+/// A copy from a medium that keeps no mark, not changed since it came here.
+pub const NONE: u64 = 0;
 /// All is durable.
 pub const CLEAN: u64 = 1;
 /// Something is going to change; the medium may still say CLEAN.
@@ -28,7 +30,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn ensure_clean(&self) -> Result<()> {
         match self.memory.load(header::MARK, Acquire) {
             _ if !self.marked => Ok(()),
-            CLEAN => Ok(()),
+            CLEAN | NONE => Ok(()),
             _ => Err(Error::Unclean),
         }
     }

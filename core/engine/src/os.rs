@@ -57,8 +57,8 @@ impl OsHost {
         Ok(taken?)
     }
 
-    /// Gives the attach lock up: the end of an attachment, of which views may be left. Tells whether
-    /// no other writer has it.
+    /// Gives the attach lock up, and tells whether no other writer has it: the end of an attachment,
+    /// of which views may be left.
     ///
     /// # Errors
     /// `Os`.
