@@ -57,8 +57,8 @@ impl OsHost {
         Ok(taken?)
     }
 
-    /// Gives the attach lock up, and tells whether no other writer has it: the end of an attachment,
-    /// of which views may be left.
+    /// Gives the attach lock up, as the end of an attachment of which views may be left, and tells
+    /// whether no other writer has it.
     ///
     /// # Errors
     /// `Os`.
