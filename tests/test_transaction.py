@@ -76,6 +76,17 @@ def test_a_large_one(segment: vasmem.Segment, maps: Maps) -> None:
     assert len(two) == 1500
 
 
+def test_values_are_replaced_in_tables_that_were_just_split(segment: vasmem.Segment) -> None:
+    users = segment.hashmap("users")
+    users.update((number, "old") for number in range(300))
+    with segment.transaction():
+        for number in range(300, 9_000):
+            users[number] = "new"
+            users[number % 300] = "now"
+        assert users.get_many(range(300)) == ["now"] * 300
+    assert dict(users) == {number: "now" if number < 300 else "new" for number in range(9_000)}
+
+
 def test_transactions_do_not_nest(segment: vasmem.Segment, maps: Maps) -> None:
     one, _ = maps
     with segment.transaction():

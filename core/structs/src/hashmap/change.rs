@@ -108,8 +108,11 @@ impl HashMap {
                 if bytes.len() as u64 <= IN_PLACE_BYTES_MAX
                     && Kind::for_bytes(old) == Kind::for_bytes(new)
                     && !tx.is_fresh(at)
+                    && !tx.is_fresh(found.view.node)
                     && !tx.respects_pins()? =>
             {
+                // Not below a bucket of this transaction: readers still come by the old one, over
+                // which these words would not be laid.
                 // Words of the block behind the record belong to nobody.
                 let (_, lead) = key.as_chunks::<8>();
                 let from = at + HEAD_BYTES + (key.len() - lead.len()) as u64;
