@@ -31,6 +31,8 @@ def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     directory = Path(tempfile.mkdtemp(prefix="vasmem-test-", dir="/dev/shm"))
     directory.chmod(0o1777)
     monkeypatch.setenv("VASMEM_SHM_DIR", str(directory))
+    # Child processes import what is installed, not the sources of the checkout.
+    monkeypatch.chdir("/")
     monkeypatch.delenv("VASMEM_FILE_DIRS", raising=False)
     request.node.stash[HOME] = directory
     yield directory
