@@ -246,3 +246,20 @@ fn after_a_power_failure_old_locks_are_void() {
     set_all(&two, &world.nodes[..2], 6).unwrap();
     assert_eq!(get(&two, world.nodes[1]).unwrap(), 6);
 }
+
+/// Whoever takes the token recovers the dead lanes that are in its way, and keeps the token.
+#[test]
+fn recovery_of_another_lane_leaves_the_token() {
+    let world = World::new();
+    let (one, two) = (world.writer(1), world.writer(2));
+    die_at(&two, Point::Committed, 0);
+    let died = set_all(&two, &world.nodes[..1], 7);
+    assert!(matches!(died, Err(Error::Died)), "{died:?}");
+    world.machine.kill(2);
+    let mut lane = one.lane(&mut few()).unwrap();
+    one.take_token(&mut lane, &mut few()).unwrap();
+    let token = world.word(vasmem_engine::layout::header::TOKEN);
+    assert_eq!(token, u64::from(lane.id) + 1);
+    one.drop_token(&lane).unwrap();
+    assert_eq!(world.word(vasmem_engine::layout::header::TOKEN), 0);
+}

@@ -23,6 +23,7 @@ const CLAIM: Catcher = of("kills", "a_claim_recovers_the_lane_and_its_number_goe
 const REPEATED: Catcher = of("kills", "recovery_may_die_anywhere_and_be_repeated");
 const EXCLUDED: Catcher = of("kills", "a_recovery_that_others_finished_meanwhile_changes_nothing");
 const DEAD_HOLDER: Catcher = of("kills", "a_dead_token_holder_stops_nobody");
+const TOKEN_KEPT: Catcher = of("kills", "recovery_of_another_lane_leaves_the_token");
 const POWER: Catcher = of("kills", "power_fails_after_a_kill");
 const NESTED: Catcher = of("explore", "nested_schedules_with_kills_are_serial");
 const ORDER: Catcher = of("counterexamples", "locks_are_taken_in_one_order");
@@ -62,7 +63,8 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         SkipValidation => &[CONFLICT],
         ApplyBeforeCommitted | UnlockBeforeApply => &[DEAD_WRITER, READER],
         IdleBeforeUnlock | LockWithoutPrepared | ClaimWithoutRecovery => &[CLAIM],
-        AbortIdleBeforeUnlock | TokenClearedBlindly => &[NESTED],
+        AbortIdleBeforeUnlock => &[NESTED],
+        TokenClearedBlindly => &[TOKEN_KEPT],
         LocksOutOfOrder => &[ORDER],
         RecoveryNotGated => &[NESTED, DYING],
         RecoveryWithoutLock => &[EXCLUDED],
