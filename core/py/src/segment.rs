@@ -77,6 +77,8 @@ fn enter(engine: &Engine, waiter: &mut Waiter<'_>) -> vasmem_engine::Result<()> 
 #[pymethods]
 impl Segment {
     #[new]
+    // Keywords of one call from Python.
+    #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge=false))]
     fn new(
         py: Python<'_>,
