@@ -89,10 +89,15 @@ impl Detached {
 
     #[cold]
     fn look_at_signals(&mut self) -> Result<()> {
-        Python::attach(|py| py.check_signals()).map_err(|raised| {
-            self.raised = Some(raised);
-            Error::Interrupted
-        })
+        match Python::try_attach(|py| py.check_signals()) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(raised)) => {
+                self.raised = Some(raised);
+                Err(Error::Interrupted)
+            }
+            // The interpreter has ended while this daemon thread was inside.
+            None => Err(Error::Interrupted),
+        }
     }
 }
 
