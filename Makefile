@@ -126,6 +126,10 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.plot_latency benchmarks/results/latency.json
 	@echo '== What the recording tap costs while nothing records'
 	$(PYTHON) -m benchmarks.tap
+	@echo '== Attach, space, import'
+	$(PYTHON) -m benchmarks.attach
+	$(PYTHON) -m benchmarks.space
+	$(PYTHON) -m benchmarks.startup
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
