@@ -4,7 +4,7 @@ use crate::access::Access;
 use crate::directory;
 use crate::error::{Invariant, Result};
 use crate::host::{Host, Patience};
-use crate::layout::{GRANULE, Kind, LINE, Place, lane};
+use crate::layout::{GRANULE, Kind, LINE, Place};
 use crate::segment::Segment;
 use crate::version::Version;
 use std::collections::HashSet;
@@ -150,7 +150,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 Ok((0, _)) => {}
                 Ok((at, _)) => reached.block(at),
                 Err(_) => {
-                    let at = self.geometry.lane(u64::from(id) + 1) - lane::TAIL;
+                    let at = self.tail(id);
                     reached.broken(Invariant::Record, at, "the lane's kept block is out of range");
                 }
             }

@@ -500,7 +500,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         let granules = bytes.next_power_of_two().div_ceil(GRANULE);
         let old = self.lane.continuation;
-        let tail = self.segment.geometry.lane(u64::from(self.lane.id) + 1) - lane::TAIL;
+        let tail = self.segment.tail(self.lane.id);
         let at = loop {
             let kept = self.apart(|tx| {
                 let at = tx.alloc_span(granules, tx.lane.id + 1)?;

@@ -131,12 +131,18 @@ impl Lanes {
 
     #[inline]
     fn try_slot(&self, index: usize) -> Option<MutexGuard<'_, Option<Box<Lane>>>> {
-        match self.slots[index].try_lock() {
-            Ok(guard) => Some(guard),
-            // A panic of ours left the lane's buffers as they were; they are cleared before use.
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        try_lock(&self.slots[index])
+    }
+}
+
+/// A lane that no other thread has in hands; one that a forked process inherited so stays away.
+#[inline]
+pub(crate) fn try_lock<T>(place: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match place.try_lock() {
+        Ok(guard) => Some(guard),
+        // A panic of ours left the lane's buffers as they were; they are cleared before use.
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -253,7 +259,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// The continuation block that a lane keeps.
     pub(crate) fn kept(&self, id: u16) -> Result<(Offset, u64)> {
-        let tail = self.geometry.lane(u64::from(id) + 1) - lane::TAIL;
+        let tail = self.tail(id);
         let at = self.memory.load(tail + lane::KEPT, Acquire);
         let bytes = self.memory.load(tail + lane::KEPT_BYTES, Acquire);
         if at != 0 && (self.data(at, bytes).is_err() || !at.is_multiple_of(LINE)) {
@@ -273,6 +279,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         self.memory.flush(header::LANES_USED, 8);
         self.memory.drain();
+    }
+
+    /// Place of the words of a lane that are no part of its record.
+    #[inline]
+    pub(crate) fn tail(&self, id: u16) -> Offset {
+        self.geometry.lane(u64::from(id) + 1) - lane::TAIL
     }
 
     /// Gives a lane back for good.
@@ -318,7 +330,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// pid of the owner of `lane` as it told when it claimed it; 0 for none.
     pub fn owner_pid(&self, lane: u16) -> u32 {
-        let tail = self.geometry.lane(u64::from(lane) + 1) - lane::TAIL;
+        let tail = self.tail(lane);
         self.memory.load(tail + lane::PID, Relaxed) as u32
     }
 }

@@ -13,11 +13,11 @@ use crate::error::{Error, Holder, Result};
 use crate::glance::Glance;
 use crate::host::{Host, Patience};
 use crate::lab::{Mutation, Point, mutated};
-use crate::lanes::Lane;
+use crate::lanes::{Lane, try_lock};
 use crate::layout::{header, lane};
 use crate::segment::Segment;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, PoisonError};
 use vasmem_memory::{Memory, Offset};
 
 /// Lanes that one process may have for pins.
@@ -65,7 +65,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     ) -> Result<Option<(Pin, T)>> {
         let mut round = 0;
         loop {
-            self.wait_without_token(patience)?;
+            self.wait_without_token(0, patience)?;
             let Some((at, _)) = self.consult(patience, find)? else { return Ok(None) };
             let Some(pin) = self.post(at)? else { return Ok(None) };
             self.memory.fence(SeqCst);
@@ -202,23 +202,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
         })
     }
 
-    /// Place of the words of a lane that are no part of its record.
-    #[inline]
-    pub(crate) fn tail(&self, id: u16) -> Offset {
-        self.geometry.lane(u64::from(id) + 1) - lane::TAIL
-    }
-
-    fn wait_without_token(&self, patience: &mut dyn Patience) -> Result<()> {
-        let mut round = 0;
-        loop {
-            match self.memory.load(header::TOKEN, Acquire) {
-                0 => return Ok(()),
-                held => self.wait_for_holder(held, round, patience)?,
-            }
-            round += 1;
-        }
-    }
-
     fn recover_all_dead(&self) -> Result<()> {
         for lane in 0..self.lanes_used() as u16 {
             self.recover_dead(lane)?;
@@ -229,13 +212,4 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
 fn slot_at(lane: &Lane, slot: u64) -> Offset {
     lane.at + lane::ENTRIES + slot * 8
-}
-
-/// A board that no other thread has in hands; one that a forked process inherited so stays away.
-fn try_lock<T>(place: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match place.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
 }

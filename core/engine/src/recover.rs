@@ -98,7 +98,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if names_it || token != 0 && mutated(Mutation::TokenClearedBlindly) {
             self.memory.store(header::TOKEN, 0, Release);
         }
-        let tail = self.geometry.lane(u64::from(lane) + 1) - lane::TAIL;
+        let tail = self.tail(lane);
         self.memory.store(tail + lane::PID, 0, Relaxed);
         self.memory.store(tail + lane::PINNED, 0, Release);
         Ok(())
@@ -236,7 +236,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     }
 
     fn redo_word(&self, lane: u16, at: Offset, value: u64) -> Result<()> {
-        let tail = self.geometry.lane(u64::from(lane) + 1) - lane::TAIL;
+        let tail = self.tail(lane);
         let in_tail = at >= tail && at < tail + lane::TAIL && at.is_multiple_of(8);
         if !in_tail && self.data(at, 8).is_err() {
             return Err(Error::corrupted(Invariant::Record, at));

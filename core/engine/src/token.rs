@@ -117,12 +117,20 @@ impl<M: Memory, H: Host> Segment<M, H> {
         Ok(())
     }
 
-    pub(crate) fn wait_for_holder(
-        &self,
-        held: u64,
-        round: u32,
-        patience: &mut dyn Patience,
-    ) -> Result<()> {
+    /// Waits until nobody has the token, or `mine` (0 for none) is there.
+    pub(crate) fn wait_without_token(&self, mine: u64, patience: &mut dyn Patience) -> Result<()> {
+        let mut round = 0;
+        loop {
+            let held = self.memory.load(header::TOKEN, Acquire);
+            if held == 0 || held == mine {
+                return Ok(());
+            }
+            self.wait_for_holder(held, round, patience)?;
+            round += 1;
+        }
+    }
+
+    fn wait_for_holder(&self, held: u64, round: u32, patience: &mut dyn Patience) -> Result<()> {
         let holder = (held.wrapping_sub(1)) as u16;
         if u64::from(holder) >= self.lanes_used() {
             return Err(Error::corrupted(crate::error::Invariant::Lock, header::TOKEN));
@@ -159,14 +167,6 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
 
     /// Waits until another's token is gone. Our record is idle.
     pub(crate) fn wait_for_token(&mut self) -> Result<()> {
-        let mut round = 0;
-        loop {
-            let held = self.segment.memory.load(header::TOKEN, Acquire);
-            if held == 0 || held == u64::from(self.lane.id) + 1 {
-                return Ok(());
-            }
-            self.segment.wait_for_holder(held, round, self.patience)?;
-            round += 1;
-        }
+        self.segment.wait_without_token(u64::from(self.lane.id) + 1, self.patience)
     }
 }
