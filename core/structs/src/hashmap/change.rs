@@ -13,6 +13,14 @@ use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transa
 /// A value up to this many bytes is overwritten in place if it fits the old record's block.
 const IN_PLACE_BYTES_MAX: u64 = 512;
 
+/// What became of a value that was to be put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    Inserted,
+    Replaced,
+    Refused,
+}
+
 impl HashMap {
     /// Gives `key` the value `bytes`; returns whether the key is new.
     ///
@@ -40,18 +48,43 @@ impl HashMap {
         bytes: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<bool> {
+        let put = self.put_under(tx, hash, (key, bytes), record, |_, _, _| Ok(true), true)?;
+        Ok(put == Put::Inserted)
+    }
+
+    /// Gives a key its value: a present one if `replaces` says so of what was found, which `record`
+    /// holds and goes on to hold, a missing one if `inserts`.
+    #[inline(always)]
+    pub(super) fn put_under<M: Memory, H: Host, F>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        hash: Hash,
+        (key, bytes): (&[u8], &[u8]),
+        record: &mut Vec<u8>,
+        replaces: F,
+        inserts: bool,
+    ) -> Result<Put>
+    where
+        F: Fn(&mut Transaction<'_, M, H>, &Found<Touched>, &mut Vec<u8>) -> Result<bool>,
+    {
         check_length("a key", key.len(), KEY_BYTES_MAX)?;
         check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
         loop {
             let mut missed = None;
             if let Some(found) = self.search_to_change(tx, hash, key, record, &mut missed)? {
+                if !replaces(tx, &found, record)? {
+                    return Ok(Put::Refused);
+                }
                 self.replace(tx, &found, key, bytes, record)?;
-                return Ok(false);
+                return Ok(Put::Replaced);
+            }
+            if !inserts {
+                return Ok(Put::Refused);
             }
             let Some(missed) = missed else { return Err(Error::Conflict) };
             if self.insert(tx, &missed, hash, key, bytes)? {
                 self.count(tx, 1)?;
-                return Ok(true);
+                return Ok(Put::Inserted);
             }
             self.split(tx, &missed.table)?;
         }
@@ -187,7 +220,7 @@ impl HashMap {
 
     /// Puts a new record into the emptier of both buckets, else into the stash; `false` if the
     /// table must be split first.
-    pub(super) fn insert<M: Memory, H: Host>(
+    fn insert<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
         missed: &Missed<Touched>,

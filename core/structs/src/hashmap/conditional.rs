@@ -1,10 +1,10 @@
 //! Changing a key only if its value is what the caller has seen: look and change are one.
 
 use super::HashMap;
-use super::change::check_length;
-use super::layout::{Hash, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::change::Put;
+use super::layout::Hash;
 use super::lookup::Found;
-use vasmem_engine::{Access, Error, Host, Memory, Result, Touched, Transaction};
+use vasmem_engine::{Access, Host, Memory, Result, Touched, Transaction};
 
 /// What must be so for a change to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,28 +28,13 @@ impl HashMap {
         bytes: &[u8],
         record: &mut Vec<u8>,
     ) -> Result<bool> {
-        check_length("a key", key.len(), KEY_BYTES_MAX)?;
-        check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
         let hash = Hash::of(key, tx.seed());
-        loop {
-            let mut missed = None;
-            if let Some(found) = self.search_to_change(tx, hash, key, record, &mut missed)? {
-                let same = self.has_value(tx, &found, expected, record)?;
-                if same {
-                    self.replace(tx, &found, key, bytes, record)?;
-                }
-                return Ok(same);
-            }
-            if expected != Expected::Absent {
-                return Ok(false);
-            }
-            let Some(missed) = missed else { return Err(Error::Conflict) };
-            if self.insert(tx, &missed, hash, key, bytes)? {
-                self.count(tx, 1)?;
-                return Ok(true);
-            }
-            self.split(tx, &missed.table)?;
-        }
+        let as_expected = |tx: &mut Transaction<'_, M, H>, found: &_, record: &mut _| {
+            self.has_value(tx, found, expected, record)
+        };
+        let inserts = expected == Expected::Absent;
+        let put = self.put_under(tx, hash, (key, bytes), record, as_expected, inserts)?;
+        Ok(put != Put::Refused)
     }
 
     /// Whether the record of `found`, which `record` holds and goes on to hold, has that value.
