@@ -116,6 +116,8 @@ kills: $(VENV)/.tools ## 1,000 random SIGKILLs of writers under load (CI does 60
 bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants a quiet machine
 	@echo '== Ratios to py-lmdb and to the unsynchronised floor, and what flushes cost'
 	$(PYTHON) -m benchmarks.paired
+	@echo '== YCSB A, B and C'
+	$(PYTHON) -m benchmarks.ycsb
 	@echo '== The same operations by pytest-benchmark'
 	$(PYTEST) benchmarks -o python_files='bench_*.py' -o timeout=0
 	@echo '== Whether readers wait for a writer that is stopped or killed'

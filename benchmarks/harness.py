@@ -23,9 +23,10 @@ from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+RESULTS = Path(os.environ.get("VASMEM_BENCHMARK_RESULTS", HERE / "results"))
 KEY_BYTES = 16
 VALUE_BYTES = 100
 # A record of this value is of a smaller size class than one of VALUE_BYTES (8 + 16 + 72 = 96 bytes
@@ -35,6 +36,8 @@ SHORT_VALUE_BYTES = 72
 # they are in a program that has just computed them.
 CHUNK = 1000
 BATCH = 100
+# Cores that other processes may use before a run counts as disturbed.
+OTHERS_MAX = 0.15
 
 
 class Operation(NamedTuple):
@@ -68,6 +71,10 @@ class Store(Protocol):
     def get_many(self, keys: list[bytes]) -> int: ...
     def put(self, keys: list[bytes], values: list[bytes]) -> int: ...
     def put_many(self, keys: list[bytes], values: list[bytes]) -> int: ...
+    def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:
+        """Reads the keys whose value is None, puts the others."""
+        ...
+
     def delete(self, keys: list[bytes]) -> int: ...
     def supports(self, call: str) -> bool: ...
     def bulk_put(self, keys: list[bytes], values: list[bytes]) -> None: ...
@@ -189,6 +196,13 @@ class OtherLoad:
         if not old_now:
             return 0.0
         return max(0.0, (busy - old_busy - (own - old_own)) / (now - old_now))
+
+
+def warn_of_others(cores: Sequence[float], console: Console) -> None:
+    """Says so if other processes disturbed a round."""
+    busy = max(cores)
+    if busy > OTHERS_MAX:
+        console.print(f"[red]other processes used up to {busy:.2f} cores: do not trust this run")
 
 
 class Spread(NamedTuple):
@@ -313,7 +327,7 @@ def version(package: str) -> str:
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Writes benchmarks/results/NAME-TIME.json."""
+    """Writes NAME-TIME.json to RESULTS."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")

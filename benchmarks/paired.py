@@ -203,9 +203,7 @@ def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
             summary.setdefault("flush", {})[operation] = cost
             bar_here = FLUSH_BAR if operation.startswith("put") else None
             console.print(f"{operation} with flushes: {verdict(cost, bar_here, least=False)}")
-    busy = max(result["cores used by others"])
-    if busy > 0.15:
-        console.print(f"[red]other processes used up to {busy:.2f} cores: do not trust this run")
+    harness.warn_of_others(result["cores used by others"], console)
     return summary
 
 

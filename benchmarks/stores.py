@@ -61,6 +61,16 @@ class MappingStore:
         put_many(keys, values)
         return perf_counter_ns() - start
 
+    def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:
+        mapping = self.map
+        start = perf_counter_ns()
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
+                mapping[key]
+            else:
+                mapping[key] = value
+        return perf_counter_ns() - start
+
     def delete(self, keys: list[bytes]) -> int:
         mapping = self.map
         start = perf_counter_ns()
@@ -140,6 +150,18 @@ class LmdbStore:
         start = perf_counter_ns()
         with begin(write=True) as transaction:
             transaction.cursor().putmulti(list(zip(keys, values, strict=True)))
+        return perf_counter_ns() - start
+
+    def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:
+        begin = self.env.begin
+        start = perf_counter_ns()
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
+                begin().get(key)
+            else:
+                transaction = begin(None, None, True)
+                transaction.put(key, value)
+                transaction.commit()
         return perf_counter_ns() - start
 
     def delete(self, keys: list[bytes]) -> int:
