@@ -64,8 +64,8 @@ pub(crate) struct Fill {
     pub from: usize,
     /// Bytes; 0 once the block was freed again.
     pub len: usize,
-    /// The space holds nodes: each line's first word is left alone.
-    pub nodes: bool,
+    /// Bytes of each node that the space holds, whose first word is left alone; 0 for data.
+    pub node_bytes: u64,
 }
 
 /// Up to this many, a list is searched from its start; above, through an index.
@@ -240,13 +240,13 @@ impl Buffers {
     }
 
     /// Appends content to the arena and gives it to the block at `at`.
-    pub fn put_fill(&mut self, at: Offset, nodes: bool, append: impl FnOnce(&mut Vec<u8>)) {
+    pub fn put_fill(&mut self, at: Offset, node_bytes: u64, append: impl FnOnce(&mut Vec<u8>)) {
         let from = self.arena.len();
         append(&mut self.arena);
         let len = self.arena.len() - from;
         // Later writes of this transaction come in whole words.
         self.arena.resize(from + len.next_multiple_of(8), 0);
-        self.fills.push(Fill { at, from, len, nodes });
+        self.fills.push(Fill { at, from, len, node_bytes });
         let number = self.fills.len() - 1;
         if number == LINEAR_MAX {
             let fills = self.fills.iter().enumerate().filter(|(_, fill)| fill.len > 0);

@@ -223,8 +223,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             self.check_block(place.granule + number * kind.block_bytes(), reached, seen);
         }
         if kind.is_node() {
-            for line in (place.granule..place.granule + GRANULE).step_by(LINE as usize) {
-                self.check_unlocked(line, reached);
+            let nodes = place.granule..place.granule + GRANULE;
+            for node in nodes.step_by(kind.node_bytes() as usize) {
+                self.check_unlocked(node, reached);
             }
         }
         1

@@ -293,14 +293,15 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
         for fill in buffers.fills() {
             let bytes = &buffers.arena[fill.from..fill.from + fill.len];
-            if !fill.nodes {
+            if fill.node_bytes == 0 {
                 memory.copy_in(fill.at, bytes);
                 continue;
             }
-            for (line, bytes) in bytes.chunks_exact(LINE as usize).enumerate() {
+            let nodes = (fill.at..).step_by(fill.node_bytes as usize);
+            for (node, bytes) in nodes.zip(bytes.chunks_exact(fill.node_bytes as usize)) {
                 for (i, word) in bytes.chunks_exact(8).enumerate().skip(1) {
                     let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-                    memory.store(fill.at + line as u64 * LINE + i as u64 * 8, word, Relaxed);
+                    memory.store(node + i as u64 * 8, word, Relaxed);
                 }
             }
         }
@@ -350,7 +351,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         let nodes = image.len() as u64;
         for fill in buffers.fills() {
-            image.push([fill.at, fill.len as u64 | if fenced || fill.nodes { FENCED } else { 0 }]);
+            let is_fenced = fenced || fill.node_bytes != 0;
+            image.push([fill.at, fill.len as u64 | if is_fenced { FENCED } else { 0 }]);
         }
         let Lane { image, buffers, .. } = &*self.lane;
         let (listed, fills) = image.split_at(nodes as usize);
@@ -398,7 +400,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
             memory.flush(fill.at, fill.len as u64);
-            if fill.nodes || fenced {
+            if fill.node_bytes != 0 || fenced {
                 wait = true;
             } else {
                 sum = sum_bytes(sum, &lane.buffers.arena[fill.from..fill.from + fill.len]);

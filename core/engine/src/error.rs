@@ -28,16 +28,16 @@ pub enum Invariant {
     Directory = 8,
     /// A directory entry of a hash map has an offset and a depth that fit its index.
     HashDirectory = 9,
-    /// A record has lengths that fit its block, and belongs to its bucket and tag.
-    HashRecord = 10,
-    /// The count shards sum up to the number of records.
-    HashCount = 11,
+    /// A record has lengths that fit its block, and stands where its key says.
+    MapRecord = 10,
+    /// The count shards of a map or tree sum up to the number of records.
+    MapCount = 11,
     /// The mapping is whole: nobody truncated the file.
     Mapping = 12,
     /// The header is one of ours and its checksum is right.
     Header = 13,
     /// Every key stands once.
-    HashUnique = 14,
+    MapUnique = 14,
 }
 
 /// An error of the engine.

@@ -435,7 +435,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     /// A transaction of its own: makes the granule a run of `kind` that prefers this lane. In a new
-    /// node extent every line gets its version word, durably, before the extent can be used.
+    /// node extent every node gets its version word, durably, before the extent can be used.
     fn make_run(&mut self, place: Place, kind: Kind, fresh: bool) -> Result<Offset> {
         let meta_at = place.descriptor + descriptor::META;
         self.apart(|tx| {
@@ -459,7 +459,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                     }
                 }
                 if kind.is_node() {
-                    tx.fill_versions(place.granule);
+                    tx.fill_versions(place.granule, kind.node_bytes());
                 }
             }
             tx.write(&view, meta_at, Meta::new(kind, tx.lane.id + 1, 1).0);
@@ -469,14 +469,14 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     /// Fresh version words for a whole granule, from the segment's floor.
-    fn fill_versions(&mut self, granule: Offset) {
+    fn fill_versions(&mut self, granule: Offset, node_bytes: u64) {
         let floor = self.segment.memory.load(crate::layout::header::FLOOR, Acquire);
         let word = crate::version::Version::unlocked(floor).0.to_le_bytes();
-        self.lane.buffers.put_fill(granule, false, |arena| {
+        self.lane.buffers.put_fill(granule, 0, |arena| {
             let from = arena.len();
             arena.resize(from + GRANULE as usize, 0);
-            for line in arena[from..].chunks_exact_mut(LINE as usize) {
-                line[..8].copy_from_slice(&word);
+            for node in arena[from..].chunks_exact_mut(node_bytes as usize) {
+                node[..8].copy_from_slice(&word);
             }
         });
     }

@@ -1,14 +1,14 @@
 //! Every place and bit field of a segment, and nothing else. `docs/design.md` draws them.
 //!
-//! Invariants: **L1** every node is one 64-byte line that begins with a version word; **L2**
-//! version words stand only in region tables and node extents; **L3** a node extent never changes
-//! its kind.
+//! Invariants: **L1** a node begins with a version word, and is one 64-byte line or, of kind
+//! `TREE_NODE`, one block; **L2** version words stand only in region tables and node extents;
+//! **L3** a node extent never changes its kind.
 
 use vasmem_memory::Offset;
 
-/// Bytes of a cache line, and of a node.
+/// Bytes of a cache line, and of every node but those of a B-tree.
 pub const LINE: u64 = 64;
-/// Words of a node behind its version word.
+/// Words of a node of one line behind its version word.
 pub const NODE_WORDS: usize = 7;
 /// Bytes of a granule, the unit in which extents are handed out.
 pub const GRANULE: u64 = 16 << 10;
@@ -16,6 +16,8 @@ pub const GRANULE: u64 = 16 << 10;
 pub const REGION_MIN: u64 = 1 << 20;
 /// Granules that one extent-map node covers.
 pub const GRANULES_PER_MAP: u64 = 256;
+/// Bytes of a B-tree's node.
+pub const TREE_NODE_BYTES: u64 = 1024;
 /// First bytes of a segment: a non-text byte first, line ends that a text transfer would spoil.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x89VASM\r\n\x1a");
 /// Layout version; another major number is another layout.
@@ -131,14 +133,20 @@ impl Kind {
     pub const HASH_TABLE_SMALL: Kind = Kind(68);
     /// Out-of-line value.
     pub const VALUE: Kind = Kind(69);
+    /// Header and count shards of a B-tree.
+    pub const TREE_HEADER: Kind = Kind(70);
+    /// Node of a B-tree.
+    pub const TREE_NODE: Kind = Kind(71);
     /// All node kinds, for those who walk them.
-    pub const NODES: [Kind; 6] = [
+    pub const NODES: [Kind; 8] = [
         Kind::DIRECTORY,
         Kind::HASH_HEADER,
         Kind::HASH_DIRECTORY,
         Kind::HASH_TABLE,
         Kind::HASH_TABLE_SMALL,
         Kind::VALUE,
+        Kind::TREE_HEADER,
+        Kind::TREE_NODE,
     ];
 
     /// Whether the granule holds version words.
@@ -155,8 +163,16 @@ impl Kind {
             64 | 65 | 68 => 4096,
             66 | 67 => GRANULE,
             69 => LINE,
+            70 => 2048,
+            71 => TREE_NODE_BYTES,
             _ => 0,
         }
+    }
+
+    /// Bytes from one version word of a node extent to the next.
+    #[inline(always)]
+    pub fn node_bytes(self) -> u64 {
+        if self.0 == Kind::TREE_NODE.0 { TREE_NODE_BYTES } else { LINE }
     }
 
     /// Blocks in a granule of this kind.

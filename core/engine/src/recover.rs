@@ -8,7 +8,7 @@ use crate::commit::SUMMED_BYTES_MAX;
 use crate::error::{Error, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
-use crate::layout::{Kind, LINE, header, lane};
+use crate::layout::{GRANULE, LINE, header, lane};
 use crate::record::{Counts, FENCED, Listed, Phase, Record, State, flag, sum_bytes, sum_words};
 use crate::segment::Segment;
 use crate::version::{COUNTER_MAX, Version};
@@ -186,9 +186,14 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// Whether a version word can stand here: in a region table, or in a node extent.
     fn is_node(&self, at: Offset) -> bool {
-        self.geometry.in_heap(at)
-            && self.is_backed(at + LINE)
-            && (at < self.geometry.region_of(at).data_at() || self.kind_at(at).is_node())
+        if !self.geometry.in_heap(at) || !self.is_backed(at + LINE) {
+            return false;
+        }
+        if at < self.geometry.region_of(at).data_at() {
+            return true;
+        }
+        let kind = self.kind_at(at);
+        kind.is_node() && at.is_multiple_of(kind.node_bytes())
     }
 
     /// Undecided: the locks go, the counters stay.
@@ -334,12 +339,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
             let end = region.end().min(backed);
             let mut granule = region.data_at();
             while granule < end {
-                if Kind::is_node(self.kind_at(granule)) {
-                    for line in (granule..granule + crate::layout::GRANULE).step_by(LINE as usize) {
-                        self.sweep_lock(line);
-                    }
+                let kind = self.kind_at(granule);
+                if kind.is_node() {
+                    let nodes = granule..granule + GRANULE;
+                    nodes.step_by(kind.node_bytes() as usize).for_each(|at| self.sweep_lock(at));
                 }
-                granule += crate::layout::GRANULE;
+                granule += GRANULE;
             }
             at = region.end();
         }

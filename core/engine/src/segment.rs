@@ -99,7 +99,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn node(&self, at: Offset, kind: Kind) -> Result<()> {
         if let Some(known) = self.kinds.get((at / GRANULE) as usize)
             && known.load(Relaxed) == kind.0
-            && at.is_multiple_of(LINE)
+            && at.is_multiple_of(kind.node_bytes())
         {
             return Ok(());
         }
@@ -108,7 +108,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     #[cold]
     fn learn_kind(&self, at: Offset, kind: Kind) -> Result<()> {
-        if !at.is_multiple_of(LINE) || !self.geometry.in_heap(at) || !self.is_backed(at + LINE) {
+        let aligned = at.is_multiple_of(kind.node_bytes());
+        if !aligned || !self.geometry.in_heap(at) || !self.is_backed(at + LINE) {
             return Err(Error::corrupted(Invariant::Offset, at));
         }
         let found = self.kind_at(at);

@@ -188,7 +188,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     #[inline(always)]
     fn makes(&self, at: Offset) -> bool {
         let buffers = &self.lane.buffers;
-        buffers.has_fills() && buffers.find_fill(at).is_some_and(|fill| fill.nodes)
+        buffers.has_fills() && buffers.find_fill(at).is_some_and(|fill| fill.node_bytes != 0)
     }
 
     /// Writes a word of the node, or of a block that only this node points to.
@@ -258,7 +258,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
 
     /// Gives content to a fresh block; `parts` stand one after the other.
     pub fn fill(&mut self, at: Offset, parts: &[&[u8]]) {
-        self.lane.buffers.put_fill(at, false, |arena| {
+        self.lane.buffers.put_fill(at, 0, |arena| {
             parts.iter().for_each(|part| arena.extend_from_slice(part));
         });
     }
@@ -266,14 +266,23 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Gives content to a fresh block of nodes. `words` are whole lines; the first word of each
     /// stands for the version word and is ignored.
     pub fn fill_nodes(&mut self, at: Offset, words: &[u64]) {
-        self.lane.buffers.put_fill(at, true, |arena| {
+        self.fill_nodes_of(at, words, LINE);
+    }
+
+    /// As `fill_nodes`, of a block that is one node.
+    pub fn fill_node(&mut self, at: Offset, words: &[u64]) {
+        self.fill_nodes_of(at, words, words.len() as u64 * 8);
+    }
+
+    fn fill_nodes_of(&mut self, at: Offset, words: &[u64], node_bytes: u64) {
+        self.lane.buffers.put_fill(at, node_bytes, |arena| {
             arena.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         });
         if !mutated(Mutation::FillUnlockedParentFirst)
             && !mutated(Mutation::FreeWithoutBumpFillUnlocked)
         {
-            for line in (at..at + words.len() as u64 * 8).step_by(LINE as usize) {
-                self.lane.buffers.entry(line, mode::FRESH);
+            for node in (at..at + words.len() as u64 * 8).step_by(node_bytes as usize) {
+                self.lane.buffers.entry(node, mode::FRESH);
             }
         }
     }

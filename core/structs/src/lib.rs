@@ -4,5 +4,6 @@
 
 pub mod check;
 pub mod hashmap;
+pub mod record;
 
 pub use hashmap::HashMap;

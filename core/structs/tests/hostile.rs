@@ -89,7 +89,7 @@ fn a_large_value_has_at_most_the_bytes_that_a_value_may_have() {
     segment.memory.store(node + 8, 1 << 32, Relaxed);
     let mut record = Vec::new();
     let found = segment.read(&mut patient(), |peek| map.get(peek, b"large", &mut record));
-    assert!(matches!(found, Err(Error::Corrupted { invariant: Invariant::HashRecord, .. })));
+    assert!(matches!(found, Err(Error::Corrupted { invariant: Invariant::MapRecord, .. })));
     assert!(record.len() < 1 << 20);
 }
 

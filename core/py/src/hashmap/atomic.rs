@@ -16,7 +16,8 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyTuple};
 use std::ops::Range;
 use std::sync::Mutex;
 use vasmem_engine::{Holder, Patience};
-use vasmem_structs::hashmap::{Cursor, Expected, HashMap as Map};
+use vasmem_structs::hashmap::{Cursor, HashMap as Map};
+use vasmem_structs::record::Expected;
 
 /// Keys that `popitem` has seen and not tried yet, and where it goes on looking.
 #[derive(Default)]

@@ -13,7 +13,8 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use vasmem_engine::{Offset, Pin};
 use vasmem_memory::Memory;
-use vasmem_structs::hashmap::{HashMap as Map, Located};
+use vasmem_structs::hashmap::HashMap as Map;
+use vasmem_structs::record::Located;
 
 /// A pinned value; the memoryviews over it keep it, and it keeps the mapping.
 #[pyclass(frozen, module = "vasmem._core")]

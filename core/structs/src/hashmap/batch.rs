@@ -2,9 +2,9 @@
 //! overlap.
 
 use super::HashMap;
-use super::change::check_length;
-use super::layout::{HEAD_BYTES, Hash, Slot, VALUE_BYTES_MAX};
+use super::layout::{Hash, Slot};
 use super::lookup::{Found, Table};
+use crate::record::{HEAD_BYTES, VALUE_BYTES_MAX, check_length};
 use std::ops::Range;
 use vasmem_engine::layout::LINE;
 use vasmem_engine::{Access, Glance, Glimpse, Host, Memory, Result, Touched, Transaction};

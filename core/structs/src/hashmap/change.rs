@@ -1,17 +1,11 @@
 //! Changing: put, delete.
 
 use super::HashMap;
-use super::layout::{
-    HEAD_BYTES, Hash, Head, KEY_BYTES_MAX, OFFSET_MASK, OVERFLOWED, Slot, VALUE_BYTES_MAX, WINDOW,
-    value,
-};
-use super::lookup::{Bucket, Found, Missed, large_node};
+use super::layout::{Hash, KEY_BYTES_MAX, OVERFLOWED, Slot, WINDOW};
+use super::lookup::{Bucket, Found, Missed};
+use crate::record::{self, VALUE_BYTES_MAX, check_length};
 use std::ops::Range;
-use vasmem_engine::layout::Kind;
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
-
-/// A value up to this many bytes is overwritten in place if it fits the old record's block.
-const IN_PLACE_BYTES_MAX: u64 = 512;
 
 /// What became of a value that was to be put.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,13 +108,10 @@ impl HashMap {
         found: &Found<Touched>,
         record: &mut Vec<u8>,
     ) -> Result<Range<usize>> {
-        let node = found.head.is_large().then(|| large_node(record, found.head));
+        let node = record::large_node(record, found.head);
         let range = self.value(tx, found, record)?;
-        if let Some(node) = node {
-            self.free_large(tx, found, node)?;
-        }
         tx.write(&found.view, found.slot_at, found.slot.0 & OVERFLOWED);
-        tx.free(found.slot.record())?;
+        record::free(tx, &found.view, found.slot.record(), node)?;
         self.count(tx, -1)?;
         Ok(range)
     }
@@ -133,89 +124,11 @@ impl HashMap {
         bytes: &[u8],
         record: &[u8],
     ) -> Result<()> {
-        let head = Head::new(key.len() as u64, bytes.len() as u64);
-        let (old, new) = (found.head.record_bytes(), head.record_bytes());
-        let at = found.slot.record();
-        match (found.head.is_large(), head.is_large()) {
-            (false, false)
-                if bytes.len() as u64 <= IN_PLACE_BYTES_MAX
-                    && Kind::for_bytes(old) == Kind::for_bytes(new)
-                    && !tx.is_fresh(at)
-                    && !tx.is_fresh(found.view.node)
-                    && !tx.respects_pins()? =>
-            {
-                // Not below a bucket of this transaction: readers still come by the old one, over
-                // which these words would not be laid.
-                // Words of the block behind the record belong to nobody.
-                let (_, lead) = key.as_chunks::<8>();
-                let from = at + HEAD_BYTES + (key.len() - lead.len()) as u64;
-                tx.overwrite(&found.view, from, lead, bytes);
-                if head != found.head {
-                    tx.write(&found.view, at, head.0);
-                }
-                Ok(())
-            }
-            (true, true) => self.replace_large(tx, found, large_node(record, found.head), bytes),
-            (was_large, _) => {
-                if was_large {
-                    self.free_large(tx, found, large_node(record, found.head))?;
-                }
-                let fresh = self.make_record(tx, head, key, bytes)?;
-                let flag = found.slot.0 & OVERFLOWED;
-                let tag = found.slot.0 & !OFFSET_MASK;
-                tx.write(&found.view, found.slot_at, tag | fresh | flag);
-                tx.free(at)
-            }
+        let old = (found.slot.record(), found.head);
+        if let Some(fresh) = record::replace(tx, &found.view, old, (key, bytes), record)? {
+            tx.write(&found.view, found.slot_at, found.slot.leading_to(fresh).0);
         }
-    }
-
-    /// Writes a fresh record; a large value goes into a block of its own behind a value node.
-    fn make_record<M: Memory, H: Host>(
-        &self,
-        tx: &mut Transaction<'_, M, H>,
-        head: Head,
-        key: &[u8],
-        bytes: &[u8],
-    ) -> Result<Offset> {
-        let at = tx.alloc(head.record_bytes())?;
-        if !head.is_large() {
-            tx.fill(at, &[&head.0.to_le_bytes(), key, bytes]);
-            return Ok(at);
-        }
-        let data = tx.alloc(bytes.len() as u64)?;
-        tx.fill(data, &[bytes]);
-        let node = tx.alloc_nodes(Kind::VALUE)?;
-        tx.fill_nodes(node, &[0, bytes.len() as u64, data, 0, 0, 0, 0, 0]);
-        tx.fill(at, &[&head.0.to_le_bytes(), key, &node.to_le_bytes()]);
-        Ok(at)
-    }
-
-    /// The bucket stays as it is: only the value's own node changes.
-    fn replace_large<M: Memory, H: Host>(
-        &self,
-        tx: &mut Transaction<'_, M, H>,
-        found: &Found<Touched>,
-        node: Offset,
-        bytes: &[u8],
-    ) -> Result<()> {
-        let (view, old, _) = self.large(tx, &found.view, node)?;
-        let data = tx.alloc(bytes.len() as u64)?;
-        tx.fill(data, &[bytes]);
-        tx.write(&view, node + value::BYTES, bytes.len() as u64);
-        tx.write(&view, node + value::DATA, data);
-        tx.free(old)
-    }
-
-    fn free_large<M: Memory, H: Host>(
-        &self,
-        tx: &mut Transaction<'_, M, H>,
-        found: &Found<Touched>,
-        node: Offset,
-    ) -> Result<()> {
-        let (view, data, _) = self.large(tx, &found.view, node)?;
-        tx.free(data)?;
-        tx.free_node(&view);
-        tx.free(node)
+        Ok(())
     }
 
     /// Puts a new record into the emptier of both buckets, else into the stash; `false` if the
@@ -239,8 +152,7 @@ impl HashMap {
         } else {
             (missed.next, next.1)
         };
-        let head = Head::new(key.len() as u64, bytes.len() as u64);
-        let record = self.make_record(tx, head, key, bytes)?;
+        let record = record::make(tx, key, bytes)?;
         let flag = tx.word(&place.0.view, place.1) & OVERFLOWED;
         tx.write(&place.0.view, place.1, Slot::new(hash, record).0 | flag);
         Ok(true)
@@ -276,11 +188,4 @@ fn free_slots(bucket: &Bucket<Touched>) -> (u32, Offset) {
         0 => (free + 1, at),
         _ => (free, first),
     })
-}
-
-pub(super) fn check_length(what: &'static str, len: usize, max_bytes: u64) -> Result<()> {
-    if len as u64 > max_bytes {
-        return Err(Error::TooLarge { what, bytes: len as u64, max_bytes });
-    }
-    Ok(())
 }

@@ -4,16 +4,8 @@ use super::HashMap;
 use super::change::Put;
 use super::layout::Hash;
 use super::lookup::Found;
+use crate::record::{self, Expected};
 use vasmem_engine::{Access, Host, Memory, Result, Touched, Transaction};
-
-/// What must be so for a change to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected<'a> {
-    /// The key is not there.
-    Absent,
-    /// The key has this value.
-    Value(&'a [u8]),
-}
 
 impl HashMap {
     /// Gives `key` the value `bytes` if `expected` is so; whether it was.
@@ -46,13 +38,6 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> Result<bool> {
         let Expected::Value(expected) = expected else { return Ok(false) };
-        if !found.head.is_large() {
-            let range = self.value(tx, found, record)?;
-            return Ok(&record[range] == expected);
-        }
-        // A large value takes the place of its record in the buffer.
-        let mut value = record.clone();
-        let range = self.value(tx, found, &mut value)?;
-        Ok(&value[range] == expected)
+        record::has_value(tx, &found.view, found.head, expected, record)
     }
 }

@@ -5,6 +5,7 @@
 //! its home bucket, the one behind it, or, if its home says so, in its stash window. **M3** each
 //! key stands once. **M4** whoever takes a table's entry away frees all of its buckets.
 
+use crate::record::{HEAD_BYTES, OFFSET_MASK, RECORD_BYTES_MAX};
 use vasmem_engine::Offset;
 use vasmem_engine::layout::{Kind, LINE};
 
@@ -73,9 +74,6 @@ impl Entry {
         if self.0 >> 54 & 1 != 0 { &SMALL } else { &FULL }
     }
 }
-
-/// Low 48 bits: an offset.
-pub const OFFSET_MASK: u64 = (1 << 48) - 1;
 
 /// How a table is divided. Line 0 tells index and depth; then home buckets, the neighbour of the
 /// last, stash buckets.
@@ -149,6 +147,11 @@ impl Slot {
     pub fn record(self) -> Offset {
         self.0 & OFFSET_MASK & !OVERFLOWED
     }
+    /// The same slot, with a record in another place.
+    #[inline]
+    pub fn leading_to(self, record: Offset) -> Slot {
+        Slot(self.0 & (!OFFSET_MASK | OVERFLOWED) | record)
+    }
     /// Whether a record with this tag stands here.
     #[inline]
     pub fn has(self, hash: Hash) -> bool {
@@ -156,62 +159,8 @@ impl Slot {
     }
 }
 
-/// First word of a record: `key length 16 | flags 16 | value length 32`; key and value follow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head(pub u64);
-
-/// Flag of a record: instead of the value stands the offset of a value node.
-const LARGE: u64 = 1 << 16;
-/// Bytes of a record's head.
-pub const HEAD_BYTES: u64 = 8;
-/// Larger records have their value out of line, behind a node of its own.
-pub const RECORD_BYTES_MAX: u64 = 4096;
 /// Longest key.
 pub const KEY_BYTES_MAX: u64 = 4000;
-/// Longest value.
-pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
-
-impl Head {
-    /// Head for these lengths.
-    pub fn new(key_bytes: u64, value_bytes: u64) -> Head {
-        let large = HEAD_BYTES + key_bytes + value_bytes > RECORD_BYTES_MAX;
-        Head(key_bytes | if large { LARGE } else { 0 } | value_bytes << 32)
-    }
-    /// Bytes of the key.
-    #[inline]
-    pub fn key_bytes(self) -> u64 {
-        self.0 & 0xffff
-    }
-    /// Bytes of the value; of a large one those at the time when the key was entered.
-    #[inline]
-    pub fn value_bytes(self) -> u64 {
-        self.0 >> 32
-    }
-    /// Whether the value is out of line.
-    #[inline]
-    pub fn is_large(self) -> bool {
-        self.0 & LARGE != 0
-    }
-    /// Bytes of the record.
-    #[inline]
-    pub fn record_bytes(self) -> u64 {
-        let value = if self.is_large() { 8 } else { self.value_bytes() };
-        HEAD_BYTES + self.key_bytes() + value
-    }
-    /// Whether the lengths are possible.
-    #[inline]
-    pub fn is_sound(self) -> bool {
-        self.record_bytes() <= RECORD_BYTES_MAX && self.0 & 0xfffe_0000 == 0
-    }
-}
-
-/// Words of a value node.
-pub mod value {
-    /// Bytes of the value.
-    pub const BYTES: u64 = 8;
-    /// Block that holds them.
-    pub const DATA: u64 = 16;
-}
 
 const _: () = assert!(FULL.lines == FULL.homes + FULL.stashes + 2);
 const _: () = assert!(SMALL.lines == SMALL.homes + SMALL.stashes + 2);

@@ -2,9 +2,9 @@
 
 use super::HashMap;
 use super::layout::{
-    DEPTH_MAX, Entry, HEAD_BYTES, Hash, Head, OFFSET_MASK, OVERFLOWED, PER_PAGE, Slot,
-    VALUE_BYTES_MAX, WINDOW, entry_slot, header, root_slot, value,
+    DEPTH_MAX, Entry, Hash, OVERFLOWED, PER_PAGE, Slot, WINDOW, entry_slot, header, root_slot,
 };
+use crate::record::{self, HEAD_BYTES, Head, Located, OFFSET_MASK, RECORD_BYTES_MAX};
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{
@@ -84,17 +84,6 @@ impl<V: Seen> Found<V> {
         self.view = access.decide(&self.view)?;
         Ok(Some(self))
     }
-}
-
-/// Where a value stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The block that holds it.
-    pub block: Offset,
-    /// Its first byte.
-    pub from: Offset,
-    /// Its length.
-    pub bytes: u64,
 }
 
 /// Where a search looked for a key that is not there.
@@ -263,18 +252,7 @@ impl HashMap {
         at: Offset,
         record: &mut Vec<u8>,
     ) -> Result<Head> {
-        access.data(view, at, HEAD_BYTES)?;
-        let head = Head(access.word(view, at));
-        if !head.is_sound() {
-            return Err(access.broken(view, Invariant::HashRecord, at));
-        }
-        let bytes = head.record_bytes();
-        access.data(view, at, bytes)?;
-        if record.len() < bytes as usize {
-            record.resize(bytes as usize, 0);
-        }
-        access.bytes(view, at, &mut record[..bytes as usize]);
-        Ok(head)
+        record::read(access, view, at, RECORD_BYTES_MAX, record)
     }
 
     /// Looks for a key everywhere it may stand. `record` holds the record of a hit. All that
@@ -382,28 +360,7 @@ impl HashMap {
         found: &Found<A::View>,
         record: &mut Vec<u8>,
     ) -> Result<Range<usize>> {
-        if found.head.is_large() {
-            return self.large_value(access, found, record);
-        }
-        let from = (HEAD_BYTES + found.head.key_bytes()) as usize;
-        Ok(from..from + found.head.value_bytes() as usize)
-    }
-
-    #[cold]
-    fn large_value<A: Access>(
-        &self,
-        access: &mut A,
-        found: &Found<A::View>,
-        record: &mut Vec<u8>,
-    ) -> Result<Range<usize>> {
-        let node = large_node(record, found.head);
-        let (view, at, bytes) = self.large(access, &found.view, node)?;
-        if record.len() < bytes as usize {
-            record.resize(bytes as usize, 0);
-        }
-        access.bytes(&view, at, &mut record[..bytes as usize]);
-        access.check(&view)?;
-        Ok(0..bytes as usize)
+        record::value(access, &found.view, found.head, record)
     }
 
     /// Where the value of a key stands.
@@ -419,37 +376,6 @@ impl HashMap {
         let hash = Hash::of(key, access.seed());
         let Some(found) = self.search(access, hash, key, record, None)? else { return Ok(None) };
         let at = found.slot.record();
-        if !found.head.is_large() {
-            let from = at + HEAD_BYTES + found.head.key_bytes();
-            return Ok(Some(Located { block: at, from, bytes: found.head.value_bytes() }));
-        }
-        let node = large_node(record, found.head);
-        let (_, block, bytes) = self.large(access, &found.view, node)?;
-        Ok(Some(Located { block, from: block, bytes }))
+        record::locate(access, &found.view, at, found.head, record).map(Some)
     }
-
-    /// A large value's node: its view, and the block and length of the value.
-    pub(super) fn large<A: Access>(
-        &self,
-        access: &mut A,
-        parent: &A::View,
-        node: Offset,
-    ) -> Result<(A::View, Offset, u64)> {
-        let view = access.read(Some(parent), node, Kind::VALUE)?;
-        let bytes = access.word(&view, node + value::BYTES);
-        let at = access.word(&view, node + value::DATA) & OFFSET_MASK;
-        if bytes > VALUE_BYTES_MAX {
-            return Err(access.broken(&view, Invariant::HashRecord, node));
-        }
-        access.data(&view, at, bytes)?;
-        access.check(&view)?;
-        Ok((view, at, bytes))
-    }
-}
-
-/// The value node that a large record leads to.
-pub(super) fn large_node(record: &[u8], head: Head) -> Offset {
-    let from = (HEAD_BYTES + head.key_bytes()) as usize;
-    let bytes = record.get(from..from + 8).and_then(|bytes| bytes.try_into().ok());
-    u64::from_le_bytes(bytes.unwrap_or_default())
 }

@@ -20,9 +20,7 @@ use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 pub use batch::{Foreseen, GROUP, Group};
-pub use conditional::Expected;
-pub use layout::{Hash, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-pub use lookup::Located;
+pub use layout::{Hash, KEY_BYTES_MAX};
 pub use scan::Cursor;
 
 /// A hash map of a segment: where it is and which one it is.
@@ -149,7 +147,7 @@ impl HashMap {
         }
         let least = Kind(1).block_bytes();
         if count > access.limit() / least {
-            return Err(access.broken(&head, Invariant::HashCount, self.node));
+            return Err(access.broken(&head, Invariant::MapCount, self.node));
         }
         Ok(count)
     }

@@ -5,8 +5,9 @@
 //! grows (the order of Redis's SCAN).
 
 use super::HashMap;
-use super::layout::{DEPTH_MAX, HEAD_BYTES};
+use super::layout::DEPTH_MAX;
 use super::lookup::{Found, Table};
+use crate::record::HEAD_BYTES;
 use vasmem_engine::layout::LINE;
 use vasmem_engine::{Access, Result};
 

@@ -3,10 +3,11 @@
 
 use super::HashMap;
 use super::layout::{
-    DEPTH_MAX, Entry, FULL, Hash, OFFSET_MASK, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot,
-    WINDOW, entry_slot, header, root_slot,
+    DEPTH_MAX, Entry, FULL, Hash, OVERFLOWED, PAGES_MAX, PER_PAGE, Shape, Slot, WINDOW, entry_slot,
+    header, root_slot,
 };
 use super::lookup::Table;
+use crate::record::{HEAD_BYTES, Head, OFFSET_MASK};
 use vasmem_engine::layout::{GRANULE, Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
 
@@ -134,7 +135,6 @@ impl HashMap {
         at: Offset,
         key: &mut Vec<u8>,
     ) -> Result<usize> {
-        use super::layout::{HEAD_BYTES, Head};
         access.data(view, at, HEAD_BYTES)?;
         let head = Head(access.word(view, at));
         access.data(view, at, HEAD_BYTES + head.key_bytes())?;

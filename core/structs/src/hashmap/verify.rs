@@ -1,8 +1,9 @@
 //! Walking all of a map: its check, and its removal.
 
 use super::HashMap;
-use super::layout::{HEAD_BYTES, Hash, Head, PAGES_MAX, PER_PAGE, Shape, WINDOW, header};
-use super::lookup::{Table, large_node};
+use super::layout::{Hash, PAGES_MAX, PER_PAGE, Shape, WINDOW, header};
+use super::lookup::Table;
+use crate::record::{self, HEAD_BYTES};
 use std::collections::HashSet;
 use vasmem_engine::layout::{Kind, LINE, NODE_WORDS};
 use vasmem_engine::{
@@ -85,7 +86,7 @@ impl HashMap {
         let counted = self.len(access)?;
         if counted != keys.len() as u64 {
             let text = format!("counts say {counted} keys, {} are there", keys.len());
-            reached.broken(Invariant::HashCount, self.node, text);
+            reached.broken(Invariant::MapCount, self.node, text);
         }
         Ok(())
     }
@@ -119,14 +120,13 @@ impl HashMap {
                 && may_stand(table.entry.shape(), hash, line, home_says);
             if !here {
                 let text = format!("the record does not belong into line {line} of its table");
-                reached.broken(Invariant::HashRecord, at, text);
+                reached.broken(Invariant::MapRecord, at, text);
             }
             if !keys.insert(key.to_vec()) {
-                reached.broken(Invariant::HashUnique, at, "its key stands twice");
+                reached.broken(Invariant::MapUnique, at, "its key stands twice");
             }
-            if head.is_large() {
-                let node = large_node(&record, head);
-                let (_, data, _) = self.large(access, &bucket.view, node)?;
+            if let Some(node) = record::large_node(&record, head) {
+                let (_, data, _) = record::large(access, &bucket.view, node)?;
                 reached.block(node);
                 reached.block(data);
             }
@@ -184,15 +184,8 @@ impl HashMap {
         at: Offset,
     ) -> Result<()> {
         let mut record = Vec::new();
-        let head: Head = self.read_record(tx, view, at, &mut record)?;
-        if head.is_large() {
-            let node = large_node(&record, head);
-            let (value, data, _) = self.large(tx, view, node)?;
-            tx.free(data)?;
-            tx.free_node(&value);
-            tx.free(node)?;
-        }
-        tx.free(at)
+        let head = self.read_record(tx, view, at, &mut record)?;
+        record::free(tx, view, at, record::large_node(&record, head))
     }
 
     fn free_lines<M: Memory, H: Host>(

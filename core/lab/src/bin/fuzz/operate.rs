@@ -7,7 +7,8 @@ use vasmem_engine::{Error, Result, directory};
 use vasmem_memory::Medium;
 use vasmem_structs::HashMap;
 use vasmem_structs::check::check;
-use vasmem_structs::hashmap::{Cursor, Expected, GROUP, Hash};
+use vasmem_structs::hashmap::{Cursor, GROUP, Hash};
+use vasmem_structs::record::Expected;
 
 /// Tables that an iteration visits at most: a map may claim to have millions.
 const SCANS_MAX: u32 = 64;
