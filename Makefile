@@ -118,6 +118,10 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.paired
 	@echo '== YCSB A, B and C'
 	$(PYTHON) -m benchmarks.ycsb
+	@echo '== Two readers, and a reader beside a writer'
+	$(PYTHON) -m benchmarks.together
+	@echo '== Huge pages'
+	$(PYTHON) -m benchmarks.huge
 	@echo '== The same operations by pytest-benchmark'
 	$(PYTEST) benchmarks -o python_files='bench_*.py' -o timeout=0
 	@echo '== Whether readers wait for a writer that is stopped or killed'

@@ -180,16 +180,23 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a living process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass
 class OtherLoad:
-    """How many cores other processes kept busy since the last look."""
+    """How many cores processes other than this and `children` kept busy since the last look."""
 
+    children: Sequence[int] = ()
     _last: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
 
     def look(self) -> float:
         ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
-        own = sum(os.times()[:4])
+        own = sum(os.times()[:4]) + sum(map(cpu_seconds, self.children))
         now = time.monotonic()
         old_busy, old_own, old_now = self._last
         self._last = (busy, own, now)

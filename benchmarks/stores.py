@@ -207,10 +207,15 @@ def floor_store(directory: Path, records: int) -> MappingStore:
     return MappingStore("floor", table, lambda: None)
 
 
+def segment_name(pid: int) -> str:
+    """Of the segment of `vasmem_store` in that process."""
+    return f"benchmark-{pid}"
+
+
 def vasmem_store() -> MappingStore:
     """A raw map as a user gets it."""
     vasmem = harness.installed_vasmem()
-    name = f"benchmark-{os.getpid()}"
+    name = segment_name(os.getpid())
     segment = vasmem.create(name, size=START_BYTES, max_size=MAX_BYTES)
 
     def close() -> None:
@@ -218,6 +223,17 @@ def vasmem_store() -> MappingStore:
         vasmem.remove(name)
 
     return MappingStore("vasmem", segment.hashmap("bench", raw=True), close)
+
+
+def attached(name: str, directory: Path, creator: int, *, readonly: bool) -> harness.Store:
+    """The store that process `creator` made with its files in `directory`."""
+    if name == "vasmem":
+        segment = harness.installed_vasmem().attach(segment_name(creator), readonly=readonly)
+        return MappingStore(name, segment.hashmap("bench", raw=True), segment.close)
+    if name == "floor":
+        table = harness.load_floor().Table.attach(directory / "floor")
+        return MappingStore(name, table, lambda: None)
+    return LmdbStore(directory)
 
 
 def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> MappingStore:

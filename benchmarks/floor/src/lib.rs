@@ -17,7 +17,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use table::{Refusal, prefetch_line};
 
-/// An unsynchronised mapping of bytes to bytes over a file that it creates.
+/// An unsynchronised mapping of bytes to bytes over a file that it creates or attaches.
 #[pyclass(frozen, mapping, subclass, module = "vasmem_floor")]
 struct Table {
     inner: table::Table,
@@ -31,6 +31,13 @@ impl Table {
     fn new(path: PathBuf, records: u64, key_max: usize, value_max: usize) -> PyResult<Table> {
         let path = CString::new(path.into_os_string().into_vec())?;
         Ok(Table { inner: table::Table::create(path, records, key_max, value_max)? })
+    }
+
+    /// The table that another process made at this path.
+    #[staticmethod]
+    fn attach(path: PathBuf) -> PyResult<Table> {
+        let path = CString::new(path.into_os_string().into_vec())?;
+        Ok(Table { inner: table::Table::attach(path)? })
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {

@@ -31,7 +31,8 @@ pub struct Table {
 }
 
 // SAFETY: the fields never change; what the pointer leads to is shared memory that, by the contract
-// of this table, one thread at a time uses (the extension holds the GIL).
+// of this table, one thread of a process at a time uses (the extension holds the GIL). A process
+// that puts in place beside others lets them read torn values, which is theirs to bear.
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
@@ -60,24 +61,44 @@ impl Table {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let slots = (records * 5).div_ceil(3).next_power_of_two();
-        let value_at = 8 + key_max.next_multiple_of(8);
-        let slot_bytes = (value_at + value_max).next_multiple_of(64);
-        let bytes = HEADER_BYTES + slots as usize * slot_bytes;
-        let base = map_new_file(path, bytes)?;
-        let table = Table {
-            base,
-            bytes,
-            mask: slots - 1,
-            slot_bytes,
-            key_max,
-            value_at,
-            value_max,
-            record_limit: slots * 3 / 5,
-        };
+        let bytes = file_bytes(slots, key_max, value_max);
+        let base = map_file(path, Some(bytes))?.0;
         let header = [MAGIC, slots, key_max as u64, value_max as u64];
         // SAFETY: the header page is mapped, page aligned, and larger than these words.
         unsafe { base.cast::<[u64; 4]>().write(header) };
-        Ok(table)
+        Ok(Table::over(base, bytes, header))
+    }
+
+    /// Maps the table that another process created.
+    pub fn attach(path: CString) -> io::Result<Table> {
+        let (base, bytes) = map_file(path, None)?;
+        // SAFETY: mapped and page aligned; the file has at least its header page, as `map_file`
+        // made sure.
+        let header = unsafe { base.cast::<[u64; 4]>().read() };
+        let [magic, slots, key_max, value_max] = header;
+        let sound = magic == MAGIC
+            && slots.is_power_of_two()
+            && bytes == file_bytes(slots, key_max as usize, value_max as usize);
+        if !sound {
+            // SAFETY: the mapping made above, which nobody else knows.
+            unsafe { libc::munmap(base.cast(), bytes) };
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        Ok(Table::over(base, bytes, header))
+    }
+
+    fn over(base: *mut u8, bytes: usize, [_, slots, key_max, value_max]: [u64; 4]) -> Table {
+        let (key_max, value_max) = (key_max as usize, value_max as usize);
+        Table {
+            base,
+            bytes,
+            mask: slots - 1,
+            slot_bytes: slot_bytes(key_max, value_max),
+            key_max,
+            value_at: value_at(key_max),
+            value_max,
+            record_limit: slots * 3 / 5,
+        }
     }
 
     #[inline]
@@ -247,9 +268,21 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        // SAFETY: exactly the range that `map_new_file` mapped; a dropped table lends nothing.
+        // SAFETY: exactly the range that `map_file` mapped; a dropped table lends nothing.
         unsafe { libc::munmap(self.base.cast(), self.bytes) };
     }
+}
+
+fn value_at(key_max: usize) -> usize {
+    8 + key_max.next_multiple_of(8)
+}
+
+fn slot_bytes(key_max: usize, value_max: usize) -> usize {
+    (value_at(key_max) + value_max).next_multiple_of(64)
+}
+
+fn file_bytes(slots: u64, key_max: usize, value_max: usize) -> usize {
+    HEADER_BYTES + slots as usize * slot_bytes(key_max, value_max)
 }
 
 #[inline]
@@ -267,22 +300,29 @@ pub fn prefetch_line(_address: *const u8) {
     }
 }
 
-/// Creates a file of this length, its space allocated, and maps it shared.
-fn map_new_file(path: CString, bytes: usize) -> io::Result<*mut u8> {
+/// Maps a file shared: a new one of this length, its space allocated, or else the one there is.
+fn map_file(path: CString, new_bytes: Option<usize>) -> io::Result<(*mut u8, usize)> {
     let check = |result: i32| match result {
         -1 => Err(io::Error::last_os_error()),
         other => Ok(other),
     };
-    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+    let new = if new_bytes.is_some() { libc::O_CREAT | libc::O_EXCL } else { 0 };
     // SAFETY: plain system calls on a path that ends in NUL and on a descriptor of our own; the
     // mapping's address is chosen by the kernel.
     unsafe {
-        let fd = check(libc::open(path.as_ptr(), flags, 0o600))?;
-        let mapped = check(libc::fallocate(fd, 0, 0, bytes as libc::off_t)).and_then(|_| {
+        let fd = check(libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | new, 0o600))?;
+        let size = match new_bytes {
+            Some(bytes) => check(libc::fallocate(fd, 0, 0, bytes as libc::off_t)).map(|_| bytes),
+            None => match libc::lseek(fd, 0, libc::SEEK_END) {
+                end if end < HEADER_BYTES as i64 => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+                end => Ok(end as usize),
+            },
+        };
+        let mapped = size.and_then(|bytes| {
             let access = libc::PROT_READ | libc::PROT_WRITE;
             match libc::mmap(ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd, 0) {
                 libc::MAP_FAILED => Err(io::Error::last_os_error()),
-                base => Ok(base.cast()),
+                base => Ok((base.cast(), bytes)),
             }
         });
         libc::close(fd);
