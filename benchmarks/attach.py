@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for segment, _ in made.values():
             segment.close()
             vasmem.remove(segment.name)
-    return {"arguments": vars(arguments), "attach and get ms": taken}
+    facts = harness.machine(harness.SEGMENTS)
+    return {"machine": facts, "arguments": vars(arguments), "attach and get ms": taken}
 
 
 def main() -> None:

@@ -26,6 +26,8 @@ import numpy as np
 from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
+# Where vasmem keeps segments of backend shm.
+SEGMENTS = Path(os.environ.get("VASMEM_SHM_DIR", "/dev/shm/vasmem"))
 RESULTS = Path(os.environ.get("VASMEM_BENCHMARK_RESULTS", HERE / "results"))
 KEY_BYTES = 16
 VALUE_BYTES = 100

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for _, store in made.values():
             store.close()
     return {
-        "machine": harness.machine(Path(os.environ.get("VASMEM_SHM_DIR", "/dev/shm"))),
+        "machine": harness.machine(harness.SEGMENTS),
         "arguments": vars(arguments),
         "rounds ns": rounds,
         "share of the segment in huge pages": shares,

@@ -8,9 +8,7 @@ part of the last growth step that nothing uses yet; "used" is what the heap coun
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -37,11 +35,10 @@ def measure(records: int, value_bytes: int) -> dict[str, float]:
                 values = workload.values(at % 1000, len(keys), value_bytes)
                 table.put_many(keys, values)
             info = segment.info()
-            folder = os.environ.get("VASMEM_SHM_DIR", "/dev/shm/vasmem")
-            files = [path for path in Path(folder).rglob(f"*{name}*") if path.is_file()]
+            files = [path for path in harness.SEGMENTS.rglob(f"*{name}*") if path.is_file()]
             media = sum(path.stat().st_blocks * 512 for path in files)
             if not media:
-                raise SystemExit(f"no file of {name} in {folder}")
+                raise SystemExit(f"no file of {name} in {harness.SEGMENTS}")
         finally:
             vasmem.remove(name)
     return {"all": media / records, "used": info["used"] / records, "size": info["size"] / records}
@@ -51,7 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.space", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"arguments": vars(arguments), "bytes per entry": {}}
+    facts = harness.machine(harness.SEGMENTS)
+    result: dict[str, Any] = {"machine": facts, "arguments": vars(arguments), "bytes per entry": {}}
     table = Table(title=f"bytes per entry, {arguments.records:,} records, keys of 16 bytes")
     for column in ("value", "all", "times key + value", "used", "times key + value", "verdict"):
         table.add_column(column, justify="right")

@@ -41,7 +41,8 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name in random.sample(list(STATEMENTS), len(STATEMENTS)):
             taken[name].append(start(STATEMENTS[name]))
-    result: dict[str, Any] = {"arguments": vars(arguments), "ms": taken}
+    facts = harness.machine(harness.SEGMENTS)
+    result: dict[str, Any] = {"machine": facts, "arguments": vars(arguments), "ms": taken}
     table = Table(title=f"import, ms: median (lowest..highest); bar for vasmem {BAR_MS}")
     for column in ("import", "itself", "whole process", "verdict"):
         table.add_column(column)

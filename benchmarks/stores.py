@@ -241,8 +241,9 @@ def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> Mapping
     harness.require_release(core)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     files = [os.open(directory / (name + end), flags, 0o600) for end in (".segment", ".lock")]
-    core.Segment.format(*files, size=START_BYTES, max_size=MAX_BYTES, flush=flush)
-    segment = core.Segment(*files, name=name, readonly=False, flush=flush)
+    medium = {"flush": flush, "marked": False}
+    core.Segment.format(*files, size=START_BYTES, max_size=MAX_BYTES, **medium)
+    segment = core.Segment(*files, name=name, readonly=False, **medium)
 
     def close() -> None:
         segment.close()

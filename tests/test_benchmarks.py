@@ -10,17 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--records", "10000", "--rounds", "2")
-STORES = ("--stores", "vasmem", "lmdb")
 RUNS = {
     "attach": ("--largest-power", "3", "--rounds", "2"),
     "huge": (*TINY, "--operations", "1000"),
-    "paired": (*TINY, "--operations", "1000", *STORES),
+    "paired": (*TINY, "--operations", "1000"),
     # Of so many stops, some meet a lock.
     "readers": ("--stops", "100", "--kills", "1"),
     "space": ("--records", "2000"),
     "startup": ("--rounds", "2"),
     "together": (*TINY, "--seconds", "0.05"),
-    "ycsb": (*TINY, "--operations", "2000", *STORES),
+    "ycsb": (*TINY, "--operations", "2000"),
 }
 
 
