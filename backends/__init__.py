@@ -5,15 +5,21 @@ Other packages add backends by an entry point of the group `vasmem.backends`, na
 of their URLs, that leads to a class without arguments fulfilling `vasmem.backends.base.Backend`.
 """
 
+from __future__ import annotations
+
 from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 # The folder stands at the root of the checkout; loaded twice, its registry would exist twice.
 if __name__ != "vasmem.backends":
     raise ImportError("import this package as vasmem.backends")
 
 from vasmem.backends.base import Attributes, Backend, Opened
+from vasmem.backends.file import FileBackend
+from vasmem.backends.shm import ShmBackend
 from vasmem.errors import BackendUnavailable
 
 __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
@@ -21,10 +27,13 @@ __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
 GROUP = "vasmem.backends"
 # Named here and not by entry points: found without reading the metadata of every distribution, and
 # not replaceable by another package.
-_OWN = {"shm": "ShmBackend", "file": "FileBackend"}
+_OWN: dict[str, type[Backend]] = {"shm": ShmBackend, "file": FileBackend}
 
 
 def _foreign() -> dict[str, EntryPoint]:
+    # Imported where it is needed: it takes longer than all of vasmem.
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _OWN}
 
 
@@ -37,8 +46,7 @@ def available() -> list[str]:
 def get(name: str) -> Backend:
     """The backend of that name, one object a process. Raises BackendUnavailable."""
     if name in _OWN:
-        own: Backend = getattr(import_module(f"vasmem.backends.{name}"), _OWN[name])()
-        return own
+        return _OWN[name]()
     if entry := _foreign().get(name):
         loaded: Backend = entry.load()()
         return loaded

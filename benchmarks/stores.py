@@ -207,22 +207,22 @@ def floor_store(directory: Path, records: int) -> MappingStore:
     return MappingStore("floor", table, lambda: None)
 
 
-def segment_name(pid: int) -> str:
+def segment_name(pid: int, store: str = "vasmem") -> str:
     """Of the segment of `vasmem_store` in that process."""
-    return f"benchmark-{pid}"
+    return f"benchmark-{pid}-{store}"
 
 
-def vasmem_store() -> MappingStore:
-    """A raw map as a user gets it."""
+def vasmem_store(name: str = "vasmem", **options: Any) -> MappingStore:
+    """A raw map as a user gets it, unless `options` of `create` say otherwise."""
     vasmem = harness.installed_vasmem()
-    name = segment_name(os.getpid())
-    segment = vasmem.create(name, size=START_BYTES, max_size=MAX_BYTES)
+    path = segment_name(os.getpid(), name)
+    segment = vasmem.create(path, size=START_BYTES, max_size=MAX_BYTES, **options)
 
     def close() -> None:
         segment.close()
-        vasmem.remove(name)
+        vasmem.remove(path)
 
-    return MappingStore("vasmem", segment.hashmap("bench", raw=True), close)
+    return MappingStore(name, segment.hashmap("bench", raw=True), close)
 
 
 def attached(name: str, directory: Path, creator: int, *, readonly: bool) -> harness.Store:
@@ -241,7 +241,7 @@ def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> Mapping
     harness.require_release(core)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     files = [os.open(directory / (name + end), flags, 0o600) for end in (".segment", ".lock")]
-    medium = {"flush": flush, "marked": False}
+    medium = {"flush": flush, "marked": False, "huge": True}
     core.Segment.format(*files, size=START_BYTES, max_size=MAX_BYTES, **medium)
     segment = core.Segment(*files, name=name, readonly=False, **medium)
 
@@ -258,7 +258,7 @@ def installed_core(directory: Path, *, flush: bool) -> MappingStore:
     return core_store(core, directory, "vasmem-flush" if flush else "vasmem-core", flush=flush)
 
 
-NAMES = ("vasmem", "vasmem-flush", "floor", "lmdb")
+NAMES = ("vasmem", "vasmem-4k", "vasmem-flush", "floor", "lmdb")
 
 
 class Stores:
@@ -269,6 +269,8 @@ class Stores:
         self.open: list[harness.Store] = []
         makers: dict[str, Callable[[], harness.Store]] = {
             "vasmem": vasmem_store,
+            # lmdb and the floor have pages of 4 KiB, too.
+            "vasmem-4k": lambda: vasmem_store("vasmem-4k", huge_pages="never"),
             "vasmem-flush": lambda: installed_core(self.directory, flush=True),
             "floor": lambda: floor_store(self.directory, records),
             "lmdb": lambda: LmdbStore(self.directory),

@@ -127,11 +127,18 @@ class Segment:
         readonly: bool,
         flush: bool,
         marked: bool,
-        huge: bool = False,
+        huge: bool,
     ) -> Self: ...
     @staticmethod
     def format(
-        fd: int, lock_fd: int | None, *, size: int, max_size: int, flush: bool, marked: bool
+        fd: int,
+        lock_fd: int | None,
+        *,
+        size: int,
+        max_size: int,
+        flush: bool,
+        marked: bool,
+        huge: bool,
     ) -> None: ...
     @property
     def name(self) -> str: ...

@@ -33,6 +33,7 @@ def restore(path: str | os.PathLike[str], name: str, *, mode: int = MODE) -> Seg
                 readonly=False,
                 flush=backend.promises.flush,
                 marked=backend.promises.marked,
+                huge=False,
             )
             check.close()
             os.fsync(made.fd)  # its mark may say already that all is on the medium

@@ -198,14 +198,15 @@ def create(
     max_size: int | str = SIZE_MAX,
     mode: int = MODE,
     promise: Promise | None = None,
-    huge_pages: HugePages = "never",
+    huge_pages: HugePages = "try",
 ) -> Segment:
     """Make a segment and attach it. Raises SegmentExists.
 
     `size` bytes are backed at once, more as needed up to `max_size`; both also as text ("64M").
     `mode` is its permission bits, whatever the umask. `promise` is what it must survive, "kill"
     or "power": BackendUnavailable where the backend does not promise that. `huge_pages="try"` asks
-    for pages of 2 MiB, which make reading large maps faster; `info()["huge"]` tells how many came.
+    for pages of 2 MiB, which make large maps faster, "never" does not; `info()["huge"]` tells how many
+    came.
     """
     target, backend = find(name, promise)
     wants_huge_pages(huge_pages)
@@ -222,6 +223,7 @@ def create(
             max_size=max_size_bytes,
             flush=promises.flush,
             marked=promises.marked,
+            huge=wants_huge_pages(huge_pages),
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
@@ -234,13 +236,13 @@ def attach(
     readonly: bool = False,
     owner: str | None = None,
     promise: Promise | None = None,
-    huge_pages: HugePages = "never",
+    huge_pages: HugePages = "try",
 ) -> Segment:
     """Attach an existing segment. Raises SegmentNotFound, PermissionDenied.
 
     Read-only takes no more than read permission and never disturbs writers. A segment of a user
     other than oneself or root is accepted only if `owner` is that user's name, or "any".
-    `huge_pages` is as for `create`; it changes the pages of all who have the segment attached.
+    `huge_pages` is as for `create`; it is about what this process will grow the segment by.
     """
     target, backend = find(name, promise)
     wants_huge_pages(huge_pages)
@@ -256,7 +258,7 @@ def open(
     mode: int = MODE,
     owner: str | None = None,
     promise: Promise | None = None,
-    huge_pages: HugePages = "never",
+    huge_pages: HugePages = "try",
 ) -> Segment:
     """Attach the segment of that name, or make it with `size`, `max_size` and `mode`.
 

@@ -11,9 +11,11 @@ use crate::segment::Segment;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use vasmem_memory::{Memory, Offset};
 
-/// Least and most that the segment grows in one step, in bytes.
+/// Least and most that the segment grows in one step, in bytes. A step ends where a huge page does,
+/// so that these are whole.
 const GROWTH_MIN: u64 = REGION_MIN;
 const GROWTH_MAX: u64 = 64 << 20;
+const GROWTH_UNIT: u64 = 2 << 20;
 
 impl<M: Memory, H: Host> Segment<M, H> {
     /// Looks for `count` free granules in a row that the caller has not `taken` itself. What it
@@ -97,8 +99,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
             size_bytes: size,
             max_bytes: limit - self.geometry.heap_at,
         };
-        let step = (size / 8).clamp(GROWTH_MIN, GROWTH_MAX).max(bytes);
-        let wanted = (backed + step).next_multiple_of(GRANULE).min(limit);
+        let step = (size / 32).clamp(GROWTH_MIN, GROWTH_MAX).max(bytes);
+        let wanted = (backed + step).next_multiple_of(GROWTH_UNIT).min(limit);
         let end = self.end_with_room(backed, wanted, bytes).filter(|&end| end <= limit);
         let end = end.ok_or_else(full)?;
         self.note_change()?;

@@ -113,8 +113,10 @@ impl<M: Memory, H: Host> Segment<M, H> {
             return Err(Error::corrupted(Invariant::Offset, at));
         }
         let found = self.kind_at(at);
-        if found.is_node() {
-            self.kinds[(at / GRANULE) as usize].store(found.0, Relaxed);
+        if found.is_node()
+            && let Some(known) = self.kinds.get((at / GRANULE) as usize)
+        {
+            known.store(found.0, Relaxed);
         }
         if found == kind { Ok(()) } else { Err(Error::corrupted(Invariant::Kind, at)) }
     }
@@ -210,7 +212,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
     }
 }
 
-/// A table of zeroes that costs address space only until it is used.
+/// A table of zeroes that costs address space only until it is used; empty where there is not that
+/// much.
 fn zeroed(len: usize) -> Box<[AtomicU8]> {
-    std::iter::repeat_with(AtomicU8::default).take(len).collect()
+    bytemuck::try_zeroed_slice_box(len).unwrap_or_default()
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 
-use rustix::fs::{FallocateFlags, fallocate, fstat, fsync};
+use rustix::fs::{FallocateFlags, fallocate, fstat, fstatfs, fsync};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::param::page_size;
 
@@ -74,10 +74,16 @@ pub struct Mapped {
     region: Region,
     limit: AtomicU64,
     flushes: Option<Method>,
-    /// Whether huge pages are asked for.
-    huge: bool,
+    /// Whether huge pages are asked for: not after the system once had none.
+    huge: AtomicBool,
     socket: Socket,
     fd: OwnedFd,
+}
+
+/// Whether the file lives in memory, where huge pages can take the place of small ones.
+fn is_tmpfs(fd: BorrowedFd<'_>) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    fstatfs(fd).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
 impl Mapped {
@@ -92,8 +98,8 @@ impl Mapped {
         Mapped::map_as(fd, reserve_bytes, access, medium, false)
     }
 
-    /// As `map`, where huge pages can be mapped; [`Mapped::collapse`] and [`Mapped::allocate`] ask
-    /// for them.
+    /// As `map`, where huge pages can be mapped; [`Mapped::allocate`] asks for them where the file
+    /// is one of tmpfs.
     pub fn map_huge(
         fd: BorrowedFd<'_>,
         reserve_bytes: u64,
@@ -117,6 +123,7 @@ impl Mapped {
         let refused = |source: io::Error| MapError::Refused { reserve: bytes, source };
         let on_lines = medium == Medium::CacheLine;
         let fd = fcntl_dupfd_cloexec(fd, 0).map_err(|e| refused(e.into()))?;
+        let huge = huge && is_tmpfs(fd.as_fd());
         let map = if huge { Region::map_aligned } else { Region::map };
         let region = map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
         let guard = Guard::watch(region.window()).map_err(refused)?;
@@ -125,7 +132,7 @@ impl Mapped {
             region,
             limit: AtomicU64::new(0),
             flushes: on_lines.then(flush::method),
-            huge,
+            huge: AtomicBool::new(huge),
             socket: Socket::default(),
             fd,
         })
@@ -162,13 +169,17 @@ impl Mapped {
         if self.needs_flush() { self.sync() } else { Ok(()) }
     }
 
-    /// Puts whole huge pages in the place of the pages that hold `at` to `end`, which are backed,
-    /// if they were asked for and the system has some; tells whether it did so for all of them.
-    pub fn collapse(&self, at: Offset, end: Offset) -> bool {
-        let (from, to) = (at / HUGE_PAGE * HUGE_PAGE, end / HUGE_PAGE * HUGE_PAGE);
+    /// Puts whole huge pages in the place of the new pages between `at` and `end`, if they were
+    /// asked for and the system has some. Looking for them may take the system long: it is asked
+    /// until it has none.
+    fn collapse(&self, at: Offset, end: Offset) {
+        let (from, to) = (at.next_multiple_of(HUGE_PAGE), end / HUGE_PAGE * HUGE_PAGE);
         let mut pages = (from..to).step_by(HUGE_PAGE as usize);
-        // Where the system has none now, it has none for the next either.
-        self.huge && pages.all(|at| self.region.collapse(at, HUGE_PAGE).is_ok())
+        if self.huge.load(Ordering::Relaxed)
+            && !pages.all(|at| self.region.collapse(at, HUGE_PAGE).is_ok())
+        {
+            self.huge.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Gives the space of `len` bytes from `at` back to the system. They read as zeros, and must be

@@ -23,6 +23,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     module.add("build_profile", profile)?;
     module.add("features", pyo3::types::PyTuple::new(module.py(), features())?)?;
+    // Every attach makes a context variable: the first must not look for the module.
+    module.py().import("contextvars")?;
     error::register(module)?;
     key::register(module)?;
     value::register(module)?;

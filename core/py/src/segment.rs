@@ -15,7 +15,7 @@ use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
     Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format,
 };
-use vasmem_memory::{Access, LockFile, MapError, Mapped, Medium, Memory};
+use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
 use vasmem_structs::HashMap;
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
@@ -33,16 +33,20 @@ fn duplicate(fd: i32) -> PyResult<OwnedFd> {
     crate::descriptor::duplicate(fd).map_err(PyErr::from)
 }
 
-fn medium(flush: bool) -> Medium {
-    if flush { Medium::CacheLine } else { Medium::Volatile }
-}
-
 fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
-    mapped(Mapped::map(fd, bytes, access, medium(flush)))
+    map_as(fd, bytes, access, flush, false)
 }
 
-fn mapped(mapped: Result<Mapped, MapError>) -> PyResult<Mapped> {
-    mapped.map_err(|error| {
+fn map_as(
+    fd: BorrowedFd<'_>,
+    bytes: u64,
+    access: Access,
+    flush: bool,
+    huge: bool,
+) -> PyResult<Mapped> {
+    let medium = if flush { Medium::CacheLine } else { Medium::Volatile };
+    let map = if huge { Mapped::map_huge } else { Mapped::map };
+    map(fd, bytes, access, medium).map_err(|error| {
         Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
     })
 }
@@ -79,7 +83,7 @@ impl Segment {
     #[new]
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge=false))]
+    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -96,12 +100,7 @@ impl Segment {
         let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
         let geometry = format::open(&probe, probe.file_size()?, !readonly).map_err(raise)?;
         drop(probe);
-        let memory = match huge {
-            true => {
-                mapped(Mapped::map_huge(fd.as_fd(), geometry.size_limit, access, medium(flush)))?
-            }
-            false => map(fd.as_fd(), geometry.size_limit, access, flush)?,
-        };
+        let memory = map_as(fd.as_fd(), geometry.size_limit, access, flush, huge)?;
         let mut host = None;
         match lock_fd {
             Some(lock_fd) if !readonly => {
@@ -114,8 +113,6 @@ impl Segment {
         }
         let mut engine = EngineSegment::new(memory, host, geometry);
         engine.marked = marked;
-        let backed = engine.backed();
-        py.detach(|| engine.memory.collapse(geometry.heap_at, backed));
         if readonly {
             if format::is_other_boot(&engine.memory, boot_id().map_err(raise)?) {
                 engine.ensure_clean().map_err(raise)?;
@@ -131,7 +128,9 @@ impl Segment {
 
     /// Makes a segment of an empty file.
     #[staticmethod]
-    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush, marked))]
+    // Keywords of one call from Python.
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush, marked, huge))]
     fn format(
         fd: i32,
         lock_fd: Option<i32>,
@@ -139,6 +138,7 @@ impl Segment {
         max_size: u64,
         flush: bool,
         marked: bool,
+        huge: bool,
     ) -> PyResult<()> {
         let _ = lock_fd;
         let mut random = [0; 24];
@@ -157,7 +157,7 @@ impl Segment {
         let geometry = Geometry::new(max_size, seed, uuid.try_into()?);
         let (header, end) = format::first_bytes(&geometry, size);
         let fd = duplicate(fd)?;
-        let memory = map(fd.as_fd(), geometry.size_limit, Access::ReadWrite, flush)?;
+        let memory = map_as(fd.as_fd(), geometry.size_limit, Access::ReadWrite, flush, huge)?;
         let full = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::OutOfMemory => {
                 Exception::SegmentFull.error(format!(

@@ -232,6 +232,8 @@ impl HashMap {
             if slot.record() == 0 {
                 continue;
             }
+            // The length is known only when the head is there: the next line need not wait for it.
+            access.prefetch(slot.record() + LINE);
             let head = self.read_record(access, &bucket.view, slot.record(), record)?;
             let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
             if &record[HEAD_BYTES as usize..key_end] == key {
