@@ -204,9 +204,9 @@ def create(
 
     `size` bytes are backed at once, more as needed up to `max_size`; both also as text ("64M").
     `mode` is its permission bits, whatever the umask. `promise` is what it must survive, "kill"
-    or "power": BackendUnavailable where the backend does not promise that. `huge_pages="try"` asks
-    for pages of 2 MiB, which make large maps faster, "never" does not; `info()["huge"]` tells how many
-    came.
+    or "power": BackendUnavailable where the backend does not promise that. `huge_pages` "try" asks
+    for pages of 2 MiB, which make large maps faster, and "never" does not; `info()["huge"]` tells
+    how many came.
     """
     target, backend = find(name, promise)
     wants_huge_pages(huge_pages)
