@@ -136,6 +136,8 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.attach
 	$(PYTHON) -m benchmarks.space
 	$(PYTHON) -m benchmarks.startup
+	@echo '== Pictures; the table for the README is made by: $(PYTHON) -m benchmarks.speed_table'
+	$(PYTHON) -m benchmarks.plots
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import vasmem
 
-from . import harness
+from . import harness, machine
 from .harness import Spread, Workload
 
 BAR_MS = 0.5
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for segment, _ in made.values():
             segment.close()
             vasmem.remove(segment.name)
-    facts = harness.machine(harness.SEGMENTS)
+    facts = machine.facts(harness.SEGMENTS)
     return {"machine": facts, "arguments": vars(arguments), "attach and get ms": taken}
 
 

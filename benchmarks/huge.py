@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from . import harness, paired, stores
+from . import harness, machine, paired, stores
 from .harness import OPERATIONS, Spread, Workload
 from .paired import SPREAD, say
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for name in SEGMENTS:
             made[name] = make(name, Workload(arguments.records, arguments.seed))
         opened = [store for _, store in made.values()]
-        load_of_others = harness.OtherLoad()
+        load_of_others = machine.OtherLoad()
         for number in range(arguments.rounds):
             load_of_others.look()
             sample = workload.samples(1, arguments.operations)[0]
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for _, store in made.values():
             store.close()
     return {
-        "machine": harness.machine(harness.SEGMENTS),
+        "machine": machine.facts(harness.SEGMENTS),
         "arguments": vars(arguments),
         "rounds ns": rounds,
         "share of the segment in huge pages": shares,
@@ -92,7 +92,7 @@ def report(result: dict[str, Any], console: Console) -> dict[str, Spread]:
     console.print(f"never over never: {ratios['never, again'].text()}")
     if not shares["try"]:
         console.print("[red]the system gave no huge pages: nothing to judge")
-    harness.warn_of_others(result["cores used by others"], console)
+    machine.warn_of_others(result["cores used by others"], console)
     return ratios
 
 

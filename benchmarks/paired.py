@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, stores
+from . import harness, machine, stores
 from .harness import OPERATIONS, Chunk, Spread, Store, Workload
 
 Times = dict[str, dict[str, list[float]]]
@@ -110,7 +110,7 @@ def compare_contents(opened: list[Store], workload: Workload, chunks: list[Chunk
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole measurement, as the result that is written."""
     directory = Path(arguments.directory)
-    facts = harness.machine(directory)
+    facts = machine.facts(directory)
     workload = Workload(arguments.records, arguments.seed)
     shuffle = random.Random(arguments.seed)
     loading: dict[str, float] = {}
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for store in opened.open:
             loading[store.name] = load(store, Workload(arguments.records, arguments.seed))
             say(f"loaded {store.name}: {loading[store.name]:.0f} ns a record")
-        load_of_others = harness.OtherLoad()
+        load_of_others = machine.OtherLoad()
         for number in range(arguments.rounds):
             load_of_others.look()
             rounds.append(one_round(opened.open, workload, shuffle, arguments.operations))
@@ -203,7 +203,7 @@ def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
             summary.setdefault("flush", {})[operation] = cost
             bar_here = FLUSH_BAR if operation.startswith("put") else None
             console.print(f"{operation} with flushes: {verdict(cost, bar_here, least=False)}")
-    harness.warn_of_others(result["cores used by others"], console)
+    machine.warn_of_others(result["cores used by others"], console)
     return summary
 
 

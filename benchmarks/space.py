@@ -16,7 +16,7 @@ from rich.table import Table
 
 import vasmem
 
-from . import harness
+from . import harness, machine
 from .harness import Workload
 
 BAR, BAR_VALUE_BYTES = 1.35, 100
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.space", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    facts = harness.machine(harness.SEGMENTS)
+    facts = machine.facts(harness.SEGMENTS)
     result: dict[str, Any] = {"machine": facts, "arguments": vars(arguments), "bytes per entry": {}}
     table = Table(title=f"bytes per entry, {arguments.records:,} records, keys of 16 bytes")
     for column in ("value", "all", "times key + value", "used", "times key + value", "verdict"):

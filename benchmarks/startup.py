@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from . import harness
+from . import harness, machine
 from .harness import Spread
 
 BAR_MS = 60
@@ -41,7 +41,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name in random.sample(list(STATEMENTS), len(STATEMENTS)):
             taken[name].append(start(STATEMENTS[name]))
-    facts = harness.machine(harness.SEGMENTS)
+    facts = machine.facts(harness.SEGMENTS)
     result: dict[str, Any] = {"machine": facts, "arguments": vars(arguments), "ms": taken}
     table = Table(title=f"import, ms: median (lowest..highest); bar for vasmem {BAR_MS}")
     for column in ("import", "itself", "whole process", "verdict"):

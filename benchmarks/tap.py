@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from . import harness, paired, stores
+from . import harness, machine, paired, stores
 from .harness import CHUNK, Spread, Workload
 
 BAR = 1.02
@@ -91,10 +91,10 @@ def main() -> None:
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="vasmem-benchmark-", dir=arguments.directory))
     console = Console(width=120)
-    result: dict[str, Any] = {"machine": harness.machine(directory)}
+    result: dict[str, Any] = {"machine": machine.facts(directory)}
     try:
         built = build_all(directory)
-        others = harness.OtherLoad()
+        others = machine.OtherLoad()
         others.look()
         for records in SIZES:
             result[f"{records} records"] = measure(built, records, directory, arguments)

@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, paired, stores
+from . import harness, machine, paired, stores
 from .harness import CHUNK, Spread, Workload
 from .paired import SPREAD, say
 
@@ -187,7 +187,7 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("two processes at a time need two cores")
     parent = Path(words.directory)
-    facts = harness.machine(parent)
+    facts = machine.facts(parent)
     shuffle = random.Random(words.seed)
     rounds, others = [], []
     with stores.Stores(words.stores, words.records, parent) as opened:
@@ -196,7 +196,7 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
             say(f"loaded {store.name}")
         with started(words, opened.directory) as teams:
             pids = [worker.process.pid for team in teams.values() for worker in team.values()]
-            load_of_others = harness.OtherLoad(pids)
+            load_of_others = machine.OtherLoad(pids)
             for number in range(words.rounds):
                 load_of_others.look()
                 rounds.append(one_round(teams, shuffle, words.seconds))
@@ -247,7 +247,7 @@ def report(result: dict[str, Any], console: Console) -> dict[str, dict[str, Spre
     console.print(alone)
     console.print(table)
     console.print(f"{PRIVATE}: nothing is shared; what it loses, the machine takes")
-    harness.warn_of_others(result["cores used by others"], console)
+    machine.warn_of_others(result["cores used by others"], console)
     return summary
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, paired, stores, zipfian
+from . import harness, machine, paired, stores, zipfian
 from .harness import CHUNK, Spread, Store, Workload
 from .paired import SPREAD, say
 
@@ -90,7 +90,7 @@ def one_round(
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole measurement, as the result that is written."""
     directory = Path(arguments.directory)
-    facts = harness.machine(directory)
+    facts = machine.facts(directory)
     workload = Workload(arguments.records, arguments.seed)
     shuffle = random.Random(arguments.seed)
     rounds: list[dict[str, dict[str, float]]] = []
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for store in opened.open:
             paired.load(store, Workload(arguments.records, arguments.seed))
             say(f"loaded {store.name}")
-        load_of_others = harness.OtherLoad()
+        load_of_others = machine.OtherLoad()
         for number in range(arguments.rounds):
             load_of_others.look()
             rounds.append(one_round(opened.open, workload, shuffle, arguments.operations))
@@ -144,7 +144,7 @@ def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
             paired.verdict(slow, None, least=False),
         )
     console.print(table)
-    harness.warn_of_others(result["cores used by others"], console)
+    machine.warn_of_others(result["cores used by others"], console)
     return summary
 
 
