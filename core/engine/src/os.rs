@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Holder, Result};
 use crate::host::{Host, Patience};
-use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 use vasmem_memory::LockFile;
 
@@ -15,33 +17,40 @@ const ATTACHED: u64 = 2049;
 /// Byte locks by which processes know of each other's lives.
 pub struct OsHost {
     locks: LockFile,
-    /// Rights that a thread of this process holds: byte locks do not exclude threads (E7).
-    held: Mutex<HashSet<u64>>,
+    /// For each byte from RECOVERY on, the generation of the process a thread of which holds it, or
+    /// 0: byte locks do not exclude threads (E7). What it held is not a forked child's.
+    held: Box<[AtomicU32]>,
 }
 
 impl OsHost {
     /// Uses a private description of the companion lock file.
     pub fn new(locks: LockFile) -> OsHost {
-        OsHost { locks, held: Mutex::default() }
+        let held = (RECOVERY..=GROWTH).map(|_| AtomicU32::new(0)).collect();
+        OsHost { locks, held }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn holder(&self, byte: u64) -> &AtomicU32 {
+        &self.held[(byte - RECOVERY) as usize]
     }
 
     fn take(&self, byte: u64) -> Result<bool> {
-        let mut held = self.held();
-        if held.contains(&byte) || !self.locks.try_exclusive(byte)? {
+        let (holder, mine) = (self.holder(byte), self.generation());
+        let before = holder.load(Relaxed);
+        if before == mine || holder.compare_exchange(before, mine, AcqRel, Relaxed).is_err() {
             return Ok(false);
         }
-        held.insert(byte);
-        Ok(true)
+        let taken = self.locks.try_exclusive(byte);
+        if !matches!(taken, Ok(true)) {
+            holder.store(0, Release);
+        }
+        Ok(taken?)
     }
 
     fn give_back(&self, byte: u64) {
-        self.held().remove(&byte);
-        // An unlock can only fail for a descriptor that is gone, and with it the lock.
+        // The lock first: a thread that takes the byte in between would lose it. An unlock can only
+        // fail for a descriptor that is gone, and with it the lock.
         let _ = self.locks.unlock(byte);
+        self.holder(byte).store(0, Release);
     }
 
     /// Takes the attach lock: exclusively, or together with other writers.
@@ -68,6 +77,16 @@ impl OsHost {
         let last = self.locks.try_exclusive(ATTACHED)?;
         self.locks.unlock(ATTACHED)?;
         Ok(last)
+    }
+
+    /// pids of those that have the right to grow the segment, for messages.
+    pub fn growing(&self) -> Vec<u32> {
+        self.locks.holders(GROWTH)
+    }
+
+    /// pids of those that have the attach lock, for messages.
+    pub fn attached(&self) -> Vec<u32> {
+        self.locks.holders(ATTACHED)
     }
 
     /// Whether another process has the segment attached for writing.

@@ -140,7 +140,9 @@ impl Unshared {
     pub(crate) fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         let fd = self.entry.load(Ordering::Relaxed);
         if fd < 0 {
-            return Err(io::Error::other("the lock file could not be reopened after a fork"));
+            let text = "since it was forked this process has no lock file of its own, which it may \
+                        not open, so it can only read: attach as a user who may write";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         // SAFETY: open while the entry holds it, and only this value's owner takes it out.
         Ok(unsafe { BorrowedFd::borrow_raw(fd) })

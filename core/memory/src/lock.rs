@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::{c_int, c_short, flock};
 
 use crate::fork::Unshared;
+use crate::holders::holders;
+use rustix::fs::fstat;
 
 /// A private open file description of the lock file.
 ///
@@ -50,6 +52,13 @@ impl LockFile {
     pub fn held_elsewhere(&self, byte: u64) -> io::Result<bool> {
         let found = self.control(libc::F_OFD_GETLK, request(libc::F_WRLCK, byte, 1)?)?;
         Ok(c_int::from(found.l_type) != libc::F_UNLCK)
+    }
+
+    /// pids of the processes that hold a lock on the byte, of those into which this one may look.
+    /// Slow, and out of date at once: for messages.
+    pub fn holders(&self, byte: u64) -> Vec<u32> {
+        let found = self.file.fd().ok().and_then(|fd| fstat(fd).ok());
+        found.map_or_else(Vec::new, |found| holders((found.st_dev, found.st_ino), byte))
     }
 
     fn try_lock(&self, kind: c_int, byte: u64) -> io::Result<bool> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 
-use rustix::fs::{FallocateFlags, fallocate, fstat, fstatfs, fsync};
+use rustix::fs::{FallocateFlags, fallocate, fstat, fstatfs, fstatvfs, fsync};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::param::page_size;
 
@@ -147,6 +147,13 @@ impl Mapped {
     /// The file's size in bytes, now.
     pub fn file_size(&self) -> io::Result<u64> {
         Ok(fstat(&self.fd)?.st_size as u64)
+    }
+
+    /// Bytes that the file's file system has free for this user; `None` where it has no bounds of
+    /// its own, or does not tell.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let found = fstatvfs(&self.fd).ok().filter(|found| found.f_blocks > 0)?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Backs `len` bytes from `at` with space of their own and lengthens the file to hold them;
