@@ -23,6 +23,7 @@ from vasmem.errors import (
     FormatMismatch,
     PermissionDenied,
     SegmentExists,
+    SegmentFull,
     SegmentNotFound,
     VasmemError,
 )
@@ -32,6 +33,7 @@ ANY_OWNER = "any"
 NAME_BYTES_MAX = 200
 DIRECTORY_MODE = 0o1777
 _LOCK_NAME = re.compile(r"\.(.+)\.(\d+)\.vasmem\.lock", re.DOTALL)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # A name may come and go between two looks at it; who meets that more often than this gives up.
 _TRIES_MAX = 100
 
@@ -69,7 +71,7 @@ def create(
             "owner always reads and writes it, as in 0o600, 0o640, 0o660"
         )
     sweep(directory_fd)
-    if _exists(directory_fd, name):
+    if _inode(directory_fd, name) is not None:
         raise _exists_error(url)
     fd = _nameless(directory_fd, mode, url)
     lock_fd = None
@@ -130,7 +132,8 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
     _check_kind(found, url)
     note = None
     companion = lock_name(name, found.st_ino)
-    if not _exists(directory_fd, companion) and _inode(directory_fd, name) == found.st_ino:
+    missing = _inode(directory_fd, companion) is None
+    if missing and _inode(directory_fd, name) == found.st_ino:
         note = f"has lost its lock file {companion}: save its data with dump, then remove it"
     size_bytes = found.st_blocks * 512
     mode, owner = stat.S_IMODE(found.st_mode), user_name(found.st_uid)
@@ -221,15 +224,18 @@ def _exists_error(url: str) -> SegmentExists:
     )
 
 
+def _full(what: str) -> SegmentFull:
+    return SegmentFull(
+        f"no room for {what}: its file system has no more files or bytes to give; free some "
+        "(df and df -i show it)"
+    )
+
+
 def _inode(directory_fd: int, name: str) -> int | None:
     try:
         return os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return None
-
-
-def _exists(directory_fd: int, name: str) -> bool:
-    return _inode(directory_fd, name) is not None
 
 
 def _nameless(directory_fd: int, mode: int, url: str) -> int:
@@ -241,6 +247,8 @@ def _nameless(directory_fd: int, mode: int, url: str) -> int:
             f"{user_name(os.geteuid())}; ask its owner for mode 1777, as /tmp has"
         ) from None
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _full(url) from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
             raise
         raise BackendUnavailable(
@@ -255,6 +263,10 @@ def _link(directory_fd: int, fd: int, name: str, what: str) -> None:
         os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
     except FileExistsError:
         raise _exists_error(what) from None
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _full(what) from None
+        raise
 
 
 def _open_segment(directory_fd: int, name: str, url: str, readonly: bool) -> int:

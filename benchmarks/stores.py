@@ -242,7 +242,8 @@ def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> Mapping
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     files = [os.open(directory / (name + end), flags, 0o600) for end in (".segment", ".lock")]
     medium = {"flush": flush, "marked": False, "huge": True}
-    core.Segment.format(*files, size=START_BYTES, max_size=MAX_BYTES, **medium)
+    sizes = {"size": START_BYTES, "max_size": MAX_BYTES}
+    core.Segment.format(files[0], name=name, **sizes, **medium)
     segment = core.Segment(*files, name=name, readonly=False, **medium)
 
     def close() -> None:

@@ -53,7 +53,7 @@ def test_a_full_tmpfs_is_an_error_and_nothing_else(tmp_path: Path) -> None:
     assert "is full" in full
     assert "free some" in full
     assert "nothing was changed" in full
-    assert "no room for a segment of 134225920 bytes" in large
+    assert 'no room for the segment "large" of 134225920 bytes' in large
 
 
 # The first process of a namespace of its own: number 1 there, as in every container.

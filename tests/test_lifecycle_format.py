@@ -66,20 +66,21 @@ def test_a_segment_of_format_1_0_beside_a_fresh_one(
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "reads", "writes"),
+    ("at", "value", "reads", "writes", "found"),
     [
-        (FORMAT, 1 | 7 << 32, True, True),
-        (READ_COMPATIBLE, 1 << 5, True, False),
-        (INCOMPATIBLE, 1 << 3, False, False),
-        (FORMAT, 2, False, False),
-        (FORMAT, 0, False, False),
+        (FORMAT, 1 | 7 << 32, True, True, ""),
+        (READ_COMPATIBLE, 1 << 5, True, False, r"1\.\d with features 0x20"),
+        (INCOMPATIBLE, 1 << 3, False, False, r"1\.\d with features 0x8"),
+        (FORMAT, 2 | 3 << 32, False, False, r"2\.3"),
+        (FORMAT, 0, False, False, r"0\.0"),
     ],
     ids=["later minor", "read-compatible feature", "incompatible feature", "later major", "none"],
 )
 def test_a_header_of_another_version(
-    segment: vasmem.Segment, home: Path, at: int, value: int, reads: bool, writes: bool
+    segment: vasmem.Segment, home: Path, at: int, value: int, reads: bool, writes: bool, found: str
 ) -> None:
-    """Those who attached before go on; who comes now is refused as the header says."""
+    """Those who attached before go on; who comes now is told what there is and what is known."""
+    said = rf"cannot attach .*test.* is of format {found}.* takes format 1, up to 1\.\d in full"
     users = segment.hashmap("users")
     users["k"] = 1
     before = int.from_bytes((home / "test").read_bytes()[at : at + 8], "little")
@@ -90,7 +91,7 @@ def test_a_header_of_another_version(
                 assert later["users"]["k"] == 1
                 assert readonly or later["users"].add("added", 2)
         else:
-            with pytest.raises(vasmem.FormatMismatch, match=r"cannot attach .*test.*vasmem"):
+            with pytest.raises(vasmem.FormatMismatch, match=said):
                 vasmem.attach(segment.url, readonly=readonly)
     users["still"] = 3
     assert users["still"] == 3

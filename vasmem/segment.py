@@ -218,7 +218,7 @@ def create(
     def fill(made: Opened) -> None:
         _core.Segment.format(
             made.fd,
-            made.lock_fd,
+            name=str(target),
             size=size_bytes,
             max_size=max_size_bytes,
             flush=promises.flush,

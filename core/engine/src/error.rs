@@ -1,6 +1,7 @@
 //! What can go wrong in the engine, as values. Broken invariants of a segment are `Corrupted`;
 //! those of our own code panic.
 
+use std::borrow::Cow;
 use vasmem_memory::Offset;
 
 /// Result of the engine.
@@ -60,6 +61,8 @@ pub enum Error {
         size_bytes: u64,
         /// Bytes that it may have.
         max_bytes: u64,
+        /// Why the system has none; `None` if it was not asked.
+        refused: Option<std::io::ErrorKind>,
     },
     /// Waited as long as the caller allows.
     Timeout {
@@ -75,7 +78,7 @@ pub enum Error {
     /// The power failed while changes were not synced: what is on the medium may be torn.
     Unclean,
     /// Not a segment, or one that this version cannot read.
-    Format(&'static str),
+    Format(Cow<'static, str>),
     /// A key, a value or a transaction is larger than the format allows.
     TooLarge {
         /// What it is.
@@ -91,7 +94,8 @@ pub enum Error {
     WrongKind,
     /// The system refused something.
     Os(std::io::Error),
-    /// A failpoint ended this lane as a kill would (only in the `lab` build).
+    /// The operation goes no further and cleans nothing up: a failpoint ended it as a kill would
+    /// (only in the `lab` build), or this is a forked child, and it is the parent's operation.
     Died,
 }
 
@@ -104,6 +108,8 @@ pub enum Holder {
     Token(u16),
     /// Any lane at all.
     FreeLane,
+    /// Another thread of this process, which has no more lanes.
+    OwnLane,
     /// The growth lock.
     Growth,
     /// Another process that recovers the segment while it attaches.
@@ -113,11 +119,23 @@ pub enum Holder {
 }
 
 impl Error {
+    /// Not a segment that this version can take.
+    #[cold]
+    pub fn format(reason: impl Into<Cow<'static, str>>) -> Error {
+        Error::Format(reason.into())
+    }
+
     /// Shared bytes break `invariant` at `at`.
     #[cold]
     pub fn corrupted(invariant: Invariant, at: Offset) -> Error {
         Error::Corrupted { invariant, at }
     }
+}
+
+/// Whether the system refused for lack of room: space, quota, a limit on files, or memory.
+pub fn is_out_of_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
+    matches!(error.kind(), FileTooLarge | OutOfMemory | QuotaExceeded | StorageFull)
 }
 
 impl From<std::io::Error> for Error {
@@ -137,7 +155,7 @@ impl std::fmt::Display for Error {
                     *invariant as u16
                 )
             }
-            Error::Full { needed_bytes, size_bytes, max_bytes } => write!(
+            Error::Full { needed_bytes, size_bytes, max_bytes, .. } => write!(
                 f,
                 "no room for {needed_bytes} bytes: size {size_bytes}, max_size {max_bytes}"
             ),
@@ -153,7 +171,7 @@ impl std::fmt::Display for Error {
             Error::Removed => write!(f, "the structure was removed"),
             Error::WrongKind => write!(f, "the name belongs to a structure of another kind"),
             Error::Os(error) => write!(f, "{error}"),
-            Error::Died => write!(f, "ended by a failpoint"),
+            Error::Died => write!(f, "ended in the middle"),
         }
     }
 }

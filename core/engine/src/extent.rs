@@ -3,7 +3,7 @@
 //! **G1** only granules before the backed end are handed out, and the backed end is raised only
 //! after the bytes are there. **G2** the table of a region is backed before any of its granules.
 
-use crate::error::{Error, Holder, Result};
+use crate::error::{Error, Holder, Result, is_out_of_space};
 use crate::host::{Host, Patience};
 use crate::lab::Point;
 use crate::layout::{GRANULE, Place, REGION_MIN, header};
@@ -92,28 +92,52 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if backed != known {
             return Ok(());
         }
-        let limit = self.geometry.size_limit;
-        let size = backed - self.geometry.heap_at;
-        let full = || Error::Full {
-            needed_bytes: bytes,
-            size_bytes: size,
-            max_bytes: limit - self.geometry.heap_at,
-        };
-        let step = (size / 32).clamp(GROWTH_MIN, GROWTH_MAX).max(bytes);
-        let wanted = (backed + step).next_multiple_of(GROWTH_UNIT).min(limit);
-        let end = self.end_with_room(backed, wanted, bytes).filter(|&end| end <= limit);
-        let end = end.ok_or_else(full)?;
         self.note_change()?;
-        match self.memory.allocate(backed, end - backed) {
-            Err(error) if is_out_of_space(&error) => return Err(full()),
-            done => done?,
-        }
+        let step = ((backed - self.geometry.heap_at) / 32).clamp(GROWTH_MIN, GROWTH_MAX);
+        let end = match self.back(backed, step.max(bytes), GROWTH_UNIT, bytes) {
+            // Where there is no room for a comfortable step there may be some for a small one.
+            Err(Error::Full { refused: Some(_), .. }) => {
+                self.back(backed, GROWTH_MIN.max(bytes), GRANULE, bytes)?
+            }
+            end => end?,
+        };
         self.switches.hit(Point::Grown)?;
         self.memory.store(header::BACKED, end, Release);
         self.memory.flush(header::BACKED, 8);
         self.memory.drain();
         self.memory.raise_limit(end);
         self.switches.hit(Point::GrownTold)
+    }
+
+    /// Backs `step` bytes from `backed` on, to a multiple of `unit`, or what it takes for `bytes`
+    /// in one piece; returns the new end, which nobody knows yet.
+    fn back(&self, backed: Offset, step: u64, unit: u64, bytes: u64) -> Result<Offset> {
+        let limit = self.geometry.size_limit;
+        let wanted = (backed + step).next_multiple_of(unit).min(limit);
+        let end = self.end_with_room(backed, wanted, bytes).filter(|&end| end <= limit);
+        let end = end.ok_or_else(|| self.full(bytes, None))?;
+        self.allocate(backed, end - backed, bytes)?;
+        Ok(end)
+    }
+
+    /// Has the system back `len` bytes from `at`, of which `needed` are asked for.
+    ///
+    /// # Errors
+    /// `Full` where it has no room.
+    pub(crate) fn allocate(&self, at: Offset, len: u64, needed: u64) -> Result<()> {
+        match self.memory.allocate(at, len) {
+            Err(error) if is_out_of_space(&error) => Err(self.full(needed, Some(error.kind()))),
+            done => Ok(done?),
+        }
+    }
+
+    fn full(&self, needed_bytes: u64, refused: Option<std::io::ErrorKind>) -> Error {
+        Error::Full {
+            needed_bytes,
+            size_bytes: self.backed() - self.geometry.heap_at,
+            max_bytes: self.geometry.size_limit - self.geometry.heap_at,
+            refused,
+        }
     }
 
     /// The end from `wanted` on at which `bytes` fit between `backed` and it in one piece, with the
@@ -152,9 +176,4 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         used * GRANULE
     }
-}
-
-fn is_out_of_space(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
-    matches!(error.kind(), FileTooLarge | OutOfMemory | QuotaExceeded | StorageFull)
 }

@@ -81,7 +81,7 @@ const FIXED: usize = header::CHECKSUM as usize / 8;
 /// `Format` for anything that is not a segment of this format, `Corrupted` for a broken one.
 pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geometry> {
     if file_bytes < HEADER_BYTES {
-        return Err(Error::Format("too short for a segment: not one, or truncated"));
+        return Err(Error::format("too short for a segment: not one, or truncated"));
     }
     memory.raise_limit(HEADER_BYTES);
     let mut words = read_copy(memory, 0);
@@ -91,15 +91,16 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geo
     let Some(words) = words else {
         return Err(match memory.load(header::MAGIC, Acquire) {
             MAGIC => Error::corrupted(Invariant::Header, 0),
-            _ => Error::Format("not a vasmem segment: the magic number is missing"),
+            _ => Error::format("not a vasmem segment: the magic number is missing"),
         });
     };
     let word = |at: Offset| words[at as usize / 8];
-    if word(header::FORMAT) & 0xffff_ffff != FORMAT_MAJOR || word(header::INCOMPATIBLE) != 0 {
-        return Err(Error::Format("made by another format of vasmem: attach with that version"));
-    }
-    if writing && word(header::READ_COMPATIBLE) & !FEATURE_PINS != 0 {
-        return Err(Error::Format("made by a newer vasmem: this one can only attach it read-only"));
+    let made = word(header::FORMAT);
+    let known = if made & 0xffff_ffff == FORMAT_MAJOR { 0 } else { u64::MAX };
+    ensure_known(made, word(header::INCOMPATIBLE) | known, "attach it with the vasmem it is of")?;
+    if writing {
+        let newer = word(header::READ_COMPATIBLE) & !FEATURE_PINS;
+        ensure_known(made, newer, "attach it read-only, or with the vasmem it is of")?;
     }
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&word(header::UUID).to_le_bytes());
@@ -126,6 +127,22 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geo
     }
     memory.raise_limit(backed);
     Ok(geometry)
+}
+
+/// Refuses what this version lacks for a segment of format `made`: `missing` has a bit a feature.
+fn ensure_known(made: u64, missing: u64, advice: &str) -> Result<()> {
+    if missing == 0 {
+        return Ok(());
+    }
+    let (major, minor) = (made & 0xffff_ffff, made >> 32);
+    let features = match missing {
+        u64::MAX => String::new(),
+        bits => format!(" with features {bits:#x}, which this vasmem does not know"),
+    };
+    Err(Error::format(format!(
+        "it is of format {major}.{minor}{features}; this vasmem takes format {FORMAT_MAJOR}, up to \
+         {FORMAT_MAJOR}.{FORMAT_MINOR} in full: {advice}"
+    )))
 }
 
 fn read_copy<M: Memory>(memory: &M, at: Offset) -> Option<[u64; FIXED]> {

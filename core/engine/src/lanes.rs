@@ -110,6 +110,10 @@ impl Lanes {
         self.own[usize::from(lane) / 64].load(Acquire) & 1 << (lane % 64) != 0
     }
 
+    fn has_any(&self) -> bool {
+        self.own.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
     fn set_own(&self, lane: u16, own: bool) {
         let (word, bit) = (&self.own[usize::from(lane) / 64], 1 << (lane % 64));
         if own {
@@ -168,19 +172,25 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.lanes.notice_fork(generation);
         let mut round = 0;
         loop {
+            let mut holder = Holder::OwnLane;
             for index in 0..SLOTS {
                 let Some(mut guard) = self.lanes.try_slot(index) else {
                     continue;
                 };
                 if guard.as_ref().is_none_or(|lane| lane.generation != generation) {
-                    *guard = self.claim()?.map(Box::new);
+                    *guard = match self.claim() {
+                        // No room for one more: wait until one of those there are is free.
+                        Err(Error::Full { .. }) if self.lanes.has_any() => None,
+                        claimed => claimed?.map(Box::new),
+                    };
                 }
                 if guard.is_some() {
                     LAST.set(index);
                     return Ok(CheckedOut(guard));
                 }
+                holder = Holder::FreeLane;
             }
-            patience.pause(round, Holder::FreeLane)?;
+            patience.pause(round, holder)?;
             round += 1;
         }
     }
@@ -222,7 +232,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.switches.hit(Point::ClaimBegun)?;
         let at = self.geometry.lane(u64::from(id));
         if fresh {
-            self.memory.allocate(at, self.geometry.lane_bytes)?;
+            self.allocate(at, self.geometry.lane_bytes, self.geometry.lane_bytes)?;
             self.use_lanes(u64::from(id) + 1);
         }
         if !mutated(Mutation::ClaimWithoutRecovery) {

@@ -130,7 +130,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
         for (number, place) in self.pins.boards.iter().enumerate() {
             let Some(mut place) = try_lock(place) else { continue };
             if place.as_ref().is_none_or(|board| board.lane.generation() != generation) {
-                let claimed = self.claim()?;
+                let claimed = match self.claim() {
+                    // The caller can do without: views are copies then.
+                    Err(Error::Full { .. }) => None,
+                    claimed => claimed?,
+                };
                 *place = claimed.map(|lane| Box::new(Board { lane, used: 0, free: Vec::new() }));
             }
             let Some(board) = place.as_mut() else { return Ok(None) };

@@ -111,6 +111,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Only from a failpoint.
     pub fn drop_token(&self, lane: &Lane) -> Result<()> {
         self.switches.hit(Point::TokenDone)?;
+        if lane.generation() != self.host()?.generation() {
+            return Ok(()); // In a forked child it is the parent's.
+        }
         // Somebody may have tampered with it: then it is not this lane's to clear.
         let mine = u64::from(lane.id) + 1;
         let _ = self.memory.cas(header::TOKEN, mine, 0, AcqRel, Acquire);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::{OsHost, Sleeper};
-use vasmem_engine::{Error, Holder, Invariant, Reading, Result, Segment, Transaction};
+use vasmem_engine::{Error, Holder, Invariant, Patience, Reading, Result, Segment, Transaction};
 use vasmem_memory::{Mapped, Memory};
 
 /// The engine over a mapped file.
@@ -77,22 +77,19 @@ impl Attached {
     ///
     /// # Errors
     /// Those of that sync; the attachment has ended all the same.
-    pub fn close(&self) -> Result<()> {
+    pub fn close(&self, patience: &mut dyn Patience) -> Result<()> {
         if self.closed.swap(true, Relaxed) {
             return Ok(());
         }
         self.abandon();
-        let done = self.sync_if_last();
+        let done = self.sync_if_last(patience);
         self.engine.release_all();
         done
     }
 
-    fn sync_if_last(&self) -> Result<()> {
+    fn sync_if_last(&self, patience: &mut dyn Patience) -> Result<()> {
         match &self.engine.host {
-            Some(host) if host.detach()? && self.engine.marked => {
-                let timeout = std::time::Duration::try_from_secs_f64(self.timeout_s());
-                self.engine.sync(&mut Sleeper::new(timeout.unwrap_or(LONGEST)))
-            }
+            Some(host) if host.detach()? && self.engine.marked => self.engine.sync(patience),
             _ => Ok(()),
         }
     }
@@ -322,7 +319,6 @@ impl Attached {
     }
 
     fn take_lane(&self, waiter: &mut Waiter<'_>) -> Result<Lane> {
-        use vasmem_engine::Patience;
         let mut round = 0;
         loop {
             if let Some(lane) = self.engine.claim()? {
@@ -392,7 +388,8 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         // Nobody is left to tell; a sync that failed leaves the mark dirty.
-        let _ = self.close();
+        let timeout = std::time::Duration::try_from_secs_f64(self.timeout_s());
+        let _ = self.close(&mut Sleeper::new(timeout.unwrap_or(LONGEST)));
         self.release_late();
     }
 }

@@ -41,6 +41,9 @@ const fn class(
     Class { kind, name, builtin, doc }
 }
 
+/// Attributes of a `SegmentFull`; None where nobody knows them.
+pub const FIGURES: [&str; 4] = ["needed_bytes", "size_bytes", "max_bytes", "free_bytes"];
+
 /// In the order of `Kind`: a class is found by its kind's number.
 const CLASSES: [Class; 13] = [
     class(
@@ -71,7 +74,9 @@ const CLASSES: [Class; 13] = [
         Kind::SegmentFull,
         "SegmentFull",
         Some("MemoryError"),
-        "The segment, or the place it lives in, has no room left. Nothing was changed.",
+        "The segment, or the place it lives in, has no room left. Nothing was changed.\n\n\
+         `needed_bytes` were asked for, `size_bytes` it has, `max_bytes` it may have, and \
+         `free_bytes` are free on its tmpfs or disk (None if that has no bounds).",
     ),
     class(
         Kind::SegmentCorrupted,
@@ -146,6 +151,9 @@ fn build(py: Python<'_>) -> PyResult<Vec<Py<PyType>>> {
         let body = PyDict::new(py);
         body.set_item("__module__", "vasmem")?;
         body.set_item("__doc__", class.doc)?;
+        if class.kind == Kind::SegmentFull {
+            FIGURES.iter().try_for_each(|figure| body.set_item(figure, py.None()))?;
+        }
         let made = metaclass.call1((class.name, PyTuple::new(py, bases)?, body))?;
         built.push(made.cast_into::<PyType>()?.unbind());
     }

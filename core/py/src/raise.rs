@@ -1,8 +1,11 @@
 //! Exceptions for errors of the engine: each message says what, where and what to do.
 
 use crate::attached::Engine;
-use crate::error::Kind as Exception;
+use crate::error::{FIGURES, Kind as Exception};
 use pyo3::prelude::*;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use vasmem_engine::os::OsHost;
 use vasmem_engine::{Error, Holder, Invariant};
 
 /// The exception for `error` in the segment called `name`. `raised` is what a signal handler raised
@@ -26,8 +29,10 @@ pub fn exception(
         Error::Interrupted => {
             raised.unwrap_or_else(|| pyo3::exceptions::PyKeyboardInterrupt::new_err("interrupted"))
         }
-        Error::Full { needed_bytes, size_bytes, max_bytes } => {
-            full(name, needed_bytes, size_bytes, max_bytes)
+        Error::Full { needed_bytes, size_bytes, max_bytes, refused } => {
+            let free_bytes = engine.and_then(|engine| engine.memory.free_bytes());
+            let room = Room { needed_bytes, size_bytes, max_bytes, free_bytes };
+            room.full(name, refused)
         }
         Error::Corrupted { invariant, at } => Exception::SegmentCorrupted.error(format!(
             "segment {name:?} is corrupt: invariant {} ({invariant:?}) is broken at offset {at}; \
@@ -66,42 +71,122 @@ pub fn exception(
         Error::Removed => Exception::VasmemError.error(format!(
             "this structure was removed from segment {name:?}: open or create it again by name"
         )),
+        Error::Os(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Exception::PermissionDenied.error(format!("segment {name:?}: {error}"))
+        }
         Error::Os(error) => PyErr::from(error),
-        Error::Died => Exception::VasmemError.error("ended by a failpoint"),
+        Error::Died => {
+            raised.unwrap_or_else(|| Exception::VasmemError.error("ended by a failpoint"))
+        }
     }
 }
 
-fn full(name: &str, needed_bytes: u64, size_bytes: u64, max_bytes: u64) -> PyErr {
-    let advice = if size_bytes + needed_bytes > max_bytes {
-        "make a segment with a larger max_size"
-    } else {
-        "the system has no memory left for it: free some (df shows it)"
-    };
-    Exception::SegmentFull.error(format!(
-        "segment {name:?} is full: {needed_bytes} more bytes are needed, it has {size_bytes} of at \
-         most {max_bytes}; nothing was changed; remove items, or {advice}"
-    ))
+/// What there is where something does not fit, in bytes.
+pub struct Room {
+    /// What was asked for beyond what is there.
+    pub needed_bytes: u64,
+    /// What the segment has.
+    pub size_bytes: u64,
+    /// What it may have.
+    pub max_bytes: u64,
+    /// What the file system has free for this user; `None` where it has no bounds of its own.
+    pub free_bytes: Option<u64>,
 }
 
-/// Names whoever is waited for: pid and command of a lane's owner.
+impl Room {
+    /// `SegmentFull`, with these figures as attributes. `refused` is the system's reason; without
+    /// one it is the segment's own limit.
+    #[cold]
+    pub fn full(&self, name: &str, refused: Option<ErrorKind>) -> PyErr {
+        let Room { needed_bytes, size_bytes, max_bytes, free_bytes } = self;
+        let left = match (refused, free_bytes) {
+            (Some(_), Some(free)) => format!(", and {free} bytes are free where it lives"),
+            _ => String::new(),
+        };
+        let advice = match refused {
+            None => "make a segment with a larger max_size",
+            Some(ErrorKind::FileTooLarge) => "raise the limit on the size of a file (ulimit -f)",
+            Some(ErrorKind::QuotaExceeded) => "raise the user's quota (quota shows it)",
+            Some(ErrorKind::OutOfMemory) => "the system has no memory left: free some",
+            Some(_) => "free some of its tmpfs or disk (df shows it)",
+        };
+        let error = Exception::SegmentFull.error(if *size_bytes == 0 {
+            format!(
+                "no room for the segment {name:?} of {needed_bytes} bytes{left}; give a smaller \
+                 size, or {advice}"
+            )
+        } else {
+            format!(
+            "segment {name:?} is full: {needed_bytes} more bytes are needed, it has {size_bytes} \
+             of at most {max_bytes}{left}; nothing was changed; remove items, or {advice}"
+            )
+        });
+        Python::attach(|py| match self.tell(error.value(py)) {
+            Ok(()) => error,
+            Err(failure) => failure,
+        })
+    }
+
+    fn tell(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let known = [self.needed_bytes, self.size_bytes, self.max_bytes].map(Some);
+        let figures = known.into_iter().chain([self.free_bytes]);
+        FIGURES.iter().zip(figures).try_for_each(|(name, bytes)| error.setattr(*name, bytes))
+    }
+}
+
+/// Names whoever is waited for: pid and command.
 fn holder(engine: Option<&Engine>, holder: Holder) -> String {
-    let process = |lane: u16| {
-        let pid = engine.map_or(0, |engine| engine.owner_pid(lane));
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .map(|line| line.replace('\0', " ").trim().to_owned())
-            .unwrap_or_default();
-        match (pid, command.as_str()) {
-            (0, _) => format!("the owner of lane {lane}"),
-            (pid, "") => format!("process {pid}"),
-            (pid, command) => format!("process {pid} ({command})"),
-        }
+    let owner = |lane: u16| match engine.map_or(0, |engine| engine.owner_pid(lane)) {
+        0 => format!("the owner of lane {lane}"),
+        pid => process(pid),
     };
+    let host = engine.and_then(|engine| engine.host.as_ref());
     match holder {
-        Holder::Lane(lane) => format!("a commit of {}", process(lane)),
-        Holder::Token(lane) => format!("the transaction of {}", process(lane)),
-        Holder::FreeLane => "a free lane (all are in use)".to_owned(),
-        Holder::Growth => "another process that grows the segment".to_owned(),
-        Holder::Attaching => "another process that has it attached or recovers it".to_owned(),
+        Holder::Lane(lane) => format!("a commit of {}", owner(lane)),
+        Holder::Token(lane) => format!("the transaction of {}", owner(lane)),
+        Holder::FreeLane => engine.map_or_else(String::new, lanes),
+        Holder::OwnLane => {
+            format!(
+                "another thread of {}, all of whose lanes are in use",
+                process(std::process::id())
+            )
+        }
+        Holder::Growth => {
+            let growing = host.map(OsHost::growing).unwrap_or_default();
+            format!("{}, which grows the segment", processes(&growing))
+        }
+        Holder::Attaching => {
+            let attached = host.map(OsHost::attached).unwrap_or_default();
+            format!("{}, which attached it or recovers it", processes(&attached))
+        }
         Holder::Conflicts => "a moment without other writers".to_owned(),
     }
+}
+
+/// A process by pid and command.
+fn process(pid: u32) -> String {
+    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    match command.replace('\0', " ").trim() {
+        "" => format!("process {pid}"),
+        command => format!("process {pid} ({command})"),
+    }
+}
+
+fn processes(pids: &[u32]) -> String {
+    match pids {
+        [] => "another process".to_owned(),
+        [pid] => process(*pid),
+        [pid, others @ ..] => format!("{} and {} more", process(*pid), others.len()),
+    }
+}
+
+/// Who has most of the lanes.
+fn lanes(engine: &Engine) -> String {
+    let mut owned = BTreeMap::<u32, usize>::new();
+    for lane in 0..engine.lanes_used() as u16 {
+        *owned.entry(engine.owner_pid(lane)).or_default() += 1;
+    }
+    let most = owned.into_iter().filter(|&(pid, _)| pid != 0).max_by_key(|&(_, lanes)| lanes);
+    let most = most.map(|(pid, lanes)| format!(", {lanes} of them by {}", process(pid)));
+    format!("a free lane: all {} are taken{}", engine.geometry.lanes, most.unwrap_or_default())
 }

@@ -3,9 +3,9 @@
 use crate::attached::{Attached, Engine};
 use crate::error::Kind as Exception;
 use crate::info;
-use crate::raise::exception;
+use crate::raise::{Room, exception};
 use crate::reading;
-use crate::wait::Waiter;
+use crate::wait::{Detached, Waiter};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
-    Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, format,
+    Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
 use vasmem_structs::HashMap;
@@ -130,17 +130,16 @@ impl Segment {
     #[staticmethod]
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (fd, lock_fd, *, size, max_size, flush, marked, huge))]
+    #[pyo3(signature = (fd, *, name, size, max_size, flush, marked, huge))]
     fn format(
         fd: i32,
-        lock_fd: Option<i32>,
+        name: &str,
         size: u64,
         max_size: u64,
         flush: bool,
         marked: bool,
         huge: bool,
     ) -> PyResult<()> {
-        let _ = lock_fd;
         let mut random = [0; 24];
         getrandom(&mut random)?;
         let (seed, uuid) = random.split_at(8);
@@ -158,15 +157,18 @@ impl Segment {
         let (header, end) = format::first_bytes(&geometry, size);
         let fd = duplicate(fd)?;
         let memory = map_as(fd.as_fd(), geometry.size_limit, Access::ReadWrite, flush, huge)?;
-        let full = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::OutOfMemory => {
-                Exception::SegmentFull.error(format!(
-                    "no room for a segment of {} bytes where it should be (df shows how much is \
-                     free): give a smaller size",
-                    end - geometry.heap_at + header
-                ))
+        let free_bytes = memory.free_bytes();
+        let full = |error: std::io::Error| {
+            if !error::is_out_of_space(&error) {
+                return PyErr::from(error);
             }
-            _ => PyErr::from(error),
+            let room = Room {
+                needed_bytes: end - geometry.heap_at + header,
+                size_bytes: 0,
+                max_bytes: max_size,
+                free_bytes,
+            };
+            room.full(name, Some(error.kind()))
         };
         Memory::allocate(&memory, 0, header).map_err(full)?;
         Memory::allocate(&memory, geometry.heap_at, end - geometry.heap_at).map_err(full)?;
@@ -258,9 +260,9 @@ impl Segment {
         let violations = loop {
             match vasmem_structs::check::check(&self.attached.engine, &mut waiter) {
                 Err(Error::Conflict) => {
-                    waiter
-                        .pause(round, Holder::Conflicts)
-                        .map_err(|error| self.attached.raise(error, None))?;
+                    if let Err(error) = waiter.pause(round, Holder::Conflicts) {
+                        break Err(error);
+                    }
                     round += 1;
                 }
                 done => break done,
@@ -309,7 +311,9 @@ impl Segment {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.attached.close()).map_err(|error| self.attached.raise(error, None))
+        let mut waiter = Detached::new(self.attached.timeout_s());
+        py.detach(|| self.attached.close(&mut waiter))
+            .map_err(|error| self.attached.raise(error, waiter.raised.take()))
     }
 
     #[pyo3(signature = (timeout=None))]

@@ -1,5 +1,6 @@
 //! Waiting from Python: other threads run meanwhile, Ctrl-C works, and the time is limited.
 
+use crate::error::Kind as Exception;
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 use vasmem_engine::os::{SPINS, YIELDS, pause_us};
@@ -54,18 +55,41 @@ impl Patience for Waiter<'_> {
             return Ok(false);
         }
         self.py.detach(|| std::thread::sleep(Duration::from_micros(pause_us(round))));
-        if let Err(raised) = self.py.check_signals() {
-            self.raised = Some(raised);
-            return Err(Error::Interrupted);
-        }
+        run_handlers(self.py, &mut self.raised)?;
         Ok(waited > LOOK_AFTER)
     }
 }
+
+/// Runs the handlers of signals that came; `raised` takes what they raise.
+fn run_handlers(py: Python<'_>, raised: &mut Option<PyErr>) -> Result<()> {
+    let before = vasmem_memory::generation();
+    let done = py.check_signals();
+    if vasmem_memory::generation() == before {
+        return done.map_err(|error| {
+            *raised = Some(error);
+            Error::Interrupted
+        });
+    }
+    // The lane in use, its locks and its record are the parent's, which goes on with them.
+    *raised = done.err().or_else(|| {
+        let text = "a signal handler forked this process in the middle of an operation, which goes \
+                    on in the parent and did nothing here: end the child inside of the handler, or \
+                    run the operation again";
+        Some(Exception::VasmemError.error(text))
+    });
+    Err(Error::Died)
+}
+
+/// Parts of a batch between two looks at the clock, and time between two looks at signals. A part
+/// may be a large value and grow the segment, or take a tenth of a microsecond.
+const LOOKS_APART: u32 = 64;
+const SIGNALS_APART: Duration = Duration::from_millis(20);
 
 /// Patience of a batch that runs while other threads do.
 pub struct Detached {
     clock: Clock,
     begun: u32,
+    looked: Instant,
     /// What a signal handler raised.
     pub raised: Option<PyErr>,
 }
@@ -73,7 +97,8 @@ pub struct Detached {
 impl Detached {
     /// Waits at most `timeout_s` seconds for each part of the batch.
     pub fn new(timeout_s: f64) -> Self {
-        Detached { clock: Clock { timeout_s, since: None }, begun: 0, raised: None }
+        let clock = Clock { timeout_s, since: None };
+        Detached { clock, begun: 0, looked: Instant::now(), raised: None }
     }
 
     /// Begins a part of the batch; looks at signals now and then.
@@ -84,20 +109,18 @@ impl Detached {
     pub fn begin(&mut self) -> Result<()> {
         self.clock.since = None;
         self.begun = self.begun.wrapping_add(1);
-        if self.begun.is_multiple_of(1 << 14) { self.look_at_signals() } else { Ok(()) }
+        if self.begun.is_multiple_of(LOOKS_APART) && self.looked.elapsed() > SIGNALS_APART {
+            self.looked = Instant::now();
+            return self.look_at_signals();
+        }
+        Ok(())
     }
 
     #[cold]
     fn look_at_signals(&mut self) -> Result<()> {
-        match Python::try_attach(|py| py.check_signals()) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(raised)) => {
-                self.raised = Some(raised);
-                Err(Error::Interrupted)
-            }
-            // The interpreter has ended while this daemon thread was inside.
-            None => Err(Error::Interrupted),
-        }
+        let done = Python::try_attach(|py| run_handlers(py, &mut self.raised));
+        // The interpreter may have ended while this daemon thread was inside.
+        done.unwrap_or(Err(Error::Interrupted))
     }
 }
 

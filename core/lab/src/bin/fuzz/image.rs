@@ -180,7 +180,7 @@ impl Image {
         match died {
             Err(Error::Died) => Ok(()),
             Err(error) => Err(error),
-            Ok(()) => Err(Error::Format("the writer should have died")),
+            Ok(()) => Err(Error::format("the writer should have died")),
         }
     }
 
