@@ -165,12 +165,9 @@ def verdict(spread: Spread | None, bar: float | None, *, least: bool, digits: in
     return f"{spread.text(digits)}  [{colour}]{sign} {bar:g} {word}[/{colour}]"
 
 
-def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Prints times and ratios; gives the ratios back for the file."""
-    times = collect(result["rounds ns"])
-    names = result["arguments"]["stores"]
-    table = Table(title=f"ns per operation: {SPREAD}")
-    table.add_column("operation")
+def show_times(times: Times, names: list[str], title: str, console: Console) -> None:
+    table = Table(title=f"{title}, ns per operation: {SPREAD}")
+    table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
     for operation, row in times.items():
@@ -178,25 +175,45 @@ def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
         table.add_row(operation, *cells)
     console.print(table)
 
+
+def compare(
+    times: Times, subject: str, bars: dict[str, Bar], console: Console
+) -> dict[str, dict[str, Spread | None]]:
+    """Prints how a store stands to lmdb and the floors; the ratios by row and other store."""
+    summary: dict[str, dict[str, Spread | None]] = {}
+    table = Table(title=f"{subject}: ratios of paired rounds: {SPREAD}")
+    for column in ("", "times as fast as lmdb", "time in floors", "in floors of 2 MiB pages"):
+        table.add_column(column)
+    for name, row in times.items():
+        if subject not in row:
+            continue
+        bar = bars.get(name, Bar())
+        fast = ratios(row["lmdb"], row[subject]) if "lmdb" in row else None
+        floor, huge = (
+            ratios(row[subject], row[other]) if other in row else None
+            for other in ("floor", "floor-2m")
+        )
+        summary[name] = {"lmdb": fast, "floor": floor, "floor-2m": huge}
+        table.add_row(
+            name,
+            verdict(fast, bar.lmdb, least=True),
+            verdict(floor, bar.floor, least=False),
+            verdict(huge, None, least=False),
+        )
+    console.print(table)
+    return summary
+
+
+def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Prints times and ratios; gives the ratios back for the file."""
+    times = collect(result["rounds ns"])
+    names = result["arguments"]["stores"]
+    show_times(times, names, "one key a call", console)
     summary: dict[str, Any] = {}
-    for subject in [name for name in names if name not in ("lmdb", "floor")] or ["floor"]:
-        table = Table(title=f"{subject}: ratios of paired rounds: {SPREAD}")
-        for column in ("operation", "times as fast as lmdb", "time in floors"):
-            table.add_column(column)
-        for operation, row in times.items():
-            if subject not in row:
-                continue
-            # The issue's bars are for the default backend; others are shown without.
-            bar = BARS[operation] if subject == "vasmem" else Bar()
-            fast = ratios(row["lmdb"], row[subject]) if "lmdb" in row else None
-            slow = ratios(row[subject], row["floor"]) if "floor" in row else None
-            summary.setdefault(subject, {})[operation] = {"lmdb": fast, "floor": slow}
-            table.add_row(
-                operation,
-                verdict(fast, bar.lmdb, least=True),
-                verdict(slow, bar.floor, least=False),
-            )
-        console.print(table)
+    for subject in [name for name in names if name not in stores.REFERENCES] or ["floor"]:
+        # With flushes there are no such bars.
+        bars = BARS if subject in ("vasmem", "vasmem-4k") else {}
+        summary[subject] = compare(times, subject, bars, console)
     if "vasmem" in names and "vasmem-flush" in names:
         for operation in ("put in place", "put new record", "delete", "insert"):
             cost = ratios(times[operation]["vasmem-flush"], times[operation]["vasmem"])

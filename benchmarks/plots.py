@@ -112,7 +112,7 @@ def of_ycsb(result: Result, figure: Figure) -> str:
     time_axes.invert_yaxis()
     time_axes.margins(x=0.14)
     name_axes(time_axes, "ns per operation", LESS)
-    fast = [result["ratios"][name]["lmdb"] for name in times]
+    fast = [result["ratios"]["vasmem"][name]["lmdb"] for name in times]
     bars(ratio_axes, labels, fast, goals=[ycsb.MIXES[name].bar for name in times])
     name_axes(ratio_axes, "times as fast as py-lmdb", MORE)
     return f"YCSB, zipfian 0.99, {result['arguments']['records']:,} records of 16 + 100 bytes"

@@ -39,23 +39,28 @@ def number(figures: list[float] | None, digits: int = 1) -> str:
     return Spread(*figures).text(digits) if figures else ""
 
 
+def of_store(result: Result | None, store: str, row: str, other: str) -> str:
+    """How a store stands to another; nothing if it was not measured."""
+    return number((result or {}).get("ratios", {}).get(store, {}).get(row, {}).get(other))
+
+
 def ratios(paired: Result, mixed: Result | None) -> str:
     """The first table: what was compared with py-lmdb and the floor."""
-    flushed = paired["ratios"].get("vasmem-flush", {})
+    columns = {
+        "times as fast as py-lmdb": ("vasmem", "lmdb"),
+        "with small pages": ("vasmem-4k", "lmdb"),
+        "time in floors": ("vasmem", "floor-2m"),
+        "with small pages, both": ("vasmem-4k", "floor"),
+        "with flushes": ("vasmem-flush", "floor-2m"),
+    }
     rows = [
-        [
-            ROWS[name],
-            number(row["lmdb"]),
-            number(row["floor"]),
-            number(flushed.get(name, {}).get("floor")),
-        ]
-        for name, row in paired["ratios"]["vasmem"].items()
+        [label, *(of_store(paired, store, name, other) for store, other in columns.values())]
+        for name, label in ROWS.items()
     ]
-    for name, row in (mixed or {}).get("ratios", {}).items():
-        label = f"YCSB {name}, {ycsb.MIXES[name].reads:.0%} reads"
-        rows.append([label, number(row["lmdb"]), number(row["floor"]), ""])
-    head = ["", "times as fast as py-lmdb", "time in floors", "with flushes, time in floors"]
-    return table(head, rows)
+    for name, mix in ycsb.MIXES.items() if mixed else ():
+        cells = [of_store(mixed, store, name, other) for store, other in columns.values()]
+        rows.append([f"YCSB {name}, {mix.reads:.0%} reads", *cells])
+    return table(["", *columns], rows)
 
 
 def others() -> Iterator[list[str]]:
@@ -118,7 +123,9 @@ def text() -> str:
         f"{paired['arguments']['records']:,} random keys of {harness.KEY_BYTES} bytes, values of "
         f"{harness.VALUE_BYTES} bytes, raw map;\nmedian [lowest..highest] of "
         f"{paired['arguments']['rounds']} paired rounds on {facts['cores']} cores ({facts['cpu']}, "
-        f"Linux {facts['kernel']}).{beside}\n\n"
+        f"Linux {facts['kernel']}).{beside}\n"
+        "vasmem and the floor have huge pages, or both small ones of 4 KiB, which are py-lmdb's;\n"
+        "flushes are as on memory that survives a power failure, in floors.\n\n"
     )
     rows = list(others())
     more = "\n" + table(["", "figure", "beside it"], rows) if rows else ""

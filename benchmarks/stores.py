@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -197,14 +198,24 @@ class LmdbStore:
         self.env.close()
 
 
-def floor_store(directory: Path, records: int) -> MappingStore:
+def floor_store(directory: Path, records: int, name: str = "floor") -> MappingStore:
     table = harness.load_floor().Table(
-        directory / "floor",
+        directory / name,
         records=records,
         key_max=harness.KEY_BYTES,
         value_max=harness.VALUE_BYTES + 4,
     )
-    return MappingStore("floor", table, lambda: None)
+    return MappingStore(name, table, lambda: None)
+
+
+def huge_floor_store(directory: Path, records: int) -> MappingStore:
+    """The floor with huge pages, if the system has some."""
+    store = floor_store(directory, records, "floor-2m")
+    try:
+        store.map.collapse()
+    except OSError as error:
+        print(f"the floor gets no huge pages: {error}", file=sys.stderr)
+    return store
 
 
 def segment_name(pid: int, store: str = "vasmem") -> str:
@@ -259,7 +270,9 @@ def installed_core(directory: Path, *, flush: bool) -> MappingStore:
     return core_store(core, directory, "vasmem-flush" if flush else "vasmem-core", flush=flush)
 
 
-NAMES = ("vasmem", "vasmem-4k", "vasmem-flush", "floor", "lmdb")
+# vasmem asks for huge pages as far as it is not told otherwise; lmdb and the floor do not.
+NAMES = ("vasmem", "vasmem-4k", "vasmem-flush", "floor", "floor-2m", "lmdb")
+REFERENCES = ("lmdb", "floor", "floor-2m")
 
 
 class Stores:
@@ -270,10 +283,10 @@ class Stores:
         self.open: list[harness.Store] = []
         makers: dict[str, Callable[[], harness.Store]] = {
             "vasmem": vasmem_store,
-            # lmdb and the floor have pages of 4 KiB, too.
             "vasmem-4k": lambda: vasmem_store("vasmem-4k", huge_pages="never"),
             "vasmem-flush": lambda: installed_core(self.directory, flush=True),
             "floor": lambda: floor_store(self.directory, records),
+            "floor-2m": lambda: huge_floor_store(self.directory, records),
             "lmdb": lambda: LmdbStore(self.directory),
         }
         try:

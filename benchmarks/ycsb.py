@@ -21,13 +21,12 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from . import harness, machine, paired, stores, zipfian
-from .harness import CHUNK, Spread, Store, Workload
-from .paired import SPREAD, say
+from .harness import CHUNK, Store, Workload
+from .paired import say
 
-STORES = ("vasmem", "floor", "lmdb")
+STORES = ("vasmem", "vasmem-4k", "floor", "floor-2m", "lmdb")
 LOOP = "the loop alone"
 
 
@@ -119,31 +118,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
     """Prints times and ratios; gives the ratios back for the file."""
     times = paired.collect(result["rounds ns"])
-    names = [*result["arguments"]["stores"], LOOP]
-    table = Table(title=f"YCSB, ns per operation: {SPREAD}")
-    for column in ("workload", "reads", *names):
-        table.add_column(column, justify="right")
-    for name, taken in times.items():
-        cells = [Spread.of(taken[store]).text(0) for store in names]
-        table.add_row(name, f"{MIXES[name].reads:.0%}", *cells)
-    console.print(table)
-
-    summary: dict[str, Any] = {}
-    table = Table(title=f"vasmem: ratios of paired rounds: {SPREAD}")
-    for column in ("workload", "times as fast as lmdb", "time in floors"):
-        table.add_column(column)
-    for name, taken in times.items():
-        if "vasmem" not in taken:
-            continue
-        fast = paired.ratios(taken["lmdb"], taken["vasmem"]) if "lmdb" in taken else None
-        slow = paired.ratios(taken["vasmem"], taken["floor"]) if "floor" in taken else None
-        summary[name] = {"lmdb": fast, "floor": slow}
-        table.add_row(
-            name,
-            paired.verdict(fast, MIXES[name].bar, least=True),
-            paired.verdict(slow, None, least=False),
-        )
-    console.print(table)
+    names = result["arguments"]["stores"]
+    title = "YCSB " + ", ".join(f"{name} {mix.reads:.0%} reads" for name, mix in MIXES.items())
+    paired.show_times(times, [*names, LOOP], title, console)
+    bars = {name: paired.Bar(mix.bar) for name, mix in MIXES.items()}
+    summary = {
+        subject: paired.compare(times, subject, bars, console)
+        for subject in names
+        if subject not in stores.REFERENCES
+    }
     machine.warn_of_others(result["cores used by others"], console)
     return summary
 

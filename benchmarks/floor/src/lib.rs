@@ -40,6 +40,11 @@ impl Table {
         Ok(Table { inner: table::Table::attach(path)? })
     }
 
+    /// Asks for huge pages. Raises OSError if the system has none.
+    fn collapse(&self) -> PyResult<()> {
+        Ok(self.inner.collapse()?)
+    }
+
     fn __getitem__<'py>(&self, key: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
         match self.inner.find(key.as_bytes()) {
             Some(found) => Ok(PyBytes::new(key.py(), self.inner.value(&found))),
