@@ -39,7 +39,7 @@ PRIVATE_PATH = re.compile(r"/(?:home|root|Users|work)/\w")
 # Which of ours each Python module may import: the arrows of docs/design.md. What is not named may
 # import no other module of ours.
 PYTHON_ARROWS = {
-    "vasmem": {"backup", "errors", "hashmap", "listing", "promises", "segment"},
+    "vasmem": {"backup", "damage", "errors", "hashmap", "listing", "promises", "segment"},
     "vasmem.errors": {"_core"},
     "vasmem.codec": {"_arrays", "_core"},
     "vasmem._arrays": {"_core"},
@@ -57,6 +57,7 @@ PYTHON_ARROWS = {
         "sizes",
     },
     "vasmem.backup": {"_core", "backends", "errors", "segment"},
+    "vasmem.damage": {"_core", "backends", "promises", "segment", "sizes"},
     "vasmem.listing": {"backends", "errors", "names", "segment"},
     "vasmem.__main__": {"cli"},
     "vasmem.cli": {"cli"},
@@ -67,6 +68,7 @@ PYTHON_ARROWS = {
     "vasmem.cli.listing": {"cli", "errors", "listing", "segment", "sizes"},
     "vasmem.cli.opening": {"cli", "errors", "hashmap", "listing", "segment"},
     "vasmem.cli.restoring": {"backup", "cli"},
+    "vasmem.cli.salvaging": {"cli", "damage"},
     "vasmem.cli.tagged": {"_core"},
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},

@@ -1,6 +1,7 @@
 """Named memory segments with crash-safe data structures, shared by unrelated processes."""
 
 from vasmem.backup import restore
+from vasmem.damage import SalvagedStructure, SalvageReport, salvage
 from vasmem.errors import (
     BackendUnavailable,
     ConflictError,
@@ -33,6 +34,8 @@ __all__ = [
     "NotSwitchedIn",
     "PermissionDenied",
     "Promises",
+    "SalvageReport",
+    "SalvagedStructure",
     "Segment",
     "SegmentCorrupted",
     "SegmentExists",
@@ -46,5 +49,6 @@ __all__ = [
     "open",
     "remove",
     "restore",
+    "salvage",
     "segments",
 ]

@@ -18,6 +18,7 @@ from typing_extensions import Self, disjoint_base
 __all__ = [
     "BackendUnavailable",
     "ConflictError",
+    "Damaged",
     "FormatMismatch",
     "HashMap",
     "Items",
@@ -163,6 +164,16 @@ class Segment:
     def begin(self, timeout: float | None = None) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
+
+_Reason: TypeAlias = tuple[int, str, str]
+_Lost: TypeAlias = tuple[int, list[_Reason]]
+
+@final
+class Damaged:
+    def __new__(cls, fd: int, *, name: str) -> Self: ...
+    @property
+    def max_size(self) -> int: ...
+    def copy_to(self, target: Segment) -> tuple[list[tuple[str, str, int, _Lost]], _Lost]: ...
 
 @disjoint_base
 class HashMap(Generic[_K, _V]):

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vasmem.cli import data, dump, facts, listing, restoring
+from vasmem.cli import data, dump, facts, listing, restoring, salvaging
 from vasmem.cli.output import NotFound, complain
 from vasmem.errors import SegmentNotFound, VasmemError
 
@@ -57,6 +57,7 @@ for command, name in (
     (dump.dump, "dump"),
     (dump.load, "load"),
     (restoring.restore, "restore"),
+    (salvaging.salvage, "salvage"),
 ):
     app.command(name)(command)
 
@@ -67,6 +68,6 @@ def about() -> None:
 
     NAME is the name of a segment, or its URL as in file:///var/lib/shop/orders.
 
-    Exit codes: 0 done; 1 not found, or `check` found something broken; 2 wrong usage, names or
-    types; 3 anything else that failed; 130 interrupted.
+    Exit codes: 0 done; 1 not found, or `check` found something broken, or `salvage` lost something;
+    2 wrong usage, names or types; 3 anything else that failed; 130 interrupted.
     """

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Acquire;
 use vasmem_memory::{Memory, Offset};
 
 /// Violations that are told: a segment of noise has as many as it has words.
-const VIOLATIONS_MAX: usize = 10_000;
+pub(crate) const VIOLATIONS_MAX: usize = 10_000;
 
 /// Something that breaks an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]

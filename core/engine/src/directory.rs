@@ -6,10 +6,13 @@
 
 use crate::access::Access;
 use crate::error::{Error, Invariant, Result};
-use crate::host::Host;
+use crate::host::{Host, Patience};
 use crate::layout::{GRANULE, Kind, LINE, NODE_WORDS};
 use crate::record::sum_bytes;
+use crate::salvage::Losses;
+use crate::segment::Segment;
 use crate::transaction::Transaction;
+use std::collections::HashSet;
 use vasmem_memory::{Memory, Offset};
 
 /// Longest name, in bytes of UTF-8.
@@ -160,6 +163,76 @@ pub fn list<A: Access>(access: &mut A, first: Offset) -> Result<Vec<(Named, Offs
         Ok(None::<()>)
     })?;
     Ok(all)
+}
+
+/// As [`list`], past what is damaged: what a name's tag bears out.
+///
+/// # Errors
+/// Those of waiting.
+pub fn salvage<M: Memory, H: Host>(
+    segment: &Segment<M, H>,
+    patience: &mut dyn Patience,
+    losses: &mut Losses,
+) -> Result<Vec<Named>> {
+    let mut found = Vec::new();
+    let mut block = segment.geometry.directory_at;
+    let mut blocks = HashSet::new();
+    let mut names = HashSet::new();
+    while block != 0 {
+        if !blocks.insert(block) {
+            losses.note(Invariant::Directory, block, "the root directory leads back to itself");
+            break;
+        }
+        let what = "the root directory from this block on";
+        if losses.unless_broken(segment.node(block, Kind::DIRECTORY), what)?.is_none() {
+            break;
+        }
+        let mut next = 0;
+        for line in 0..LINES {
+            let node = block + line * LINE;
+            let read = segment.read(patience, |access| read_line(access, node, line == LINES - 1));
+            let what = "a line of the root directory, seven names";
+            let Some((slots, leads)) = losses.unless_broken(read, what)? else { continue };
+            next = leads;
+            for slot in slots {
+                let what = "a name and its structure";
+                let Some(named) = losses.unless_broken(slot, what)? else { continue };
+                match names.insert(named.name.clone()) {
+                    true => found.push(named),
+                    false => losses.note(Invariant::Directory, node, "a name that stands twice"),
+                }
+            }
+        }
+        block = next;
+    }
+    Ok(found)
+}
+
+/// What the slots of a line lead to, and the next block if it is the `last` of its own.
+fn read_line<A: Access>(
+    access: &mut A,
+    node: Offset,
+    last: bool,
+) -> Result<(Vec<Result<Named>>, Offset)> {
+    let view = access.pass(None, node, Kind::DIRECTORY)?;
+    let words = access.line_words(&view);
+    let (slots, next) = match last {
+        true => (&words[1..NODE_WORDS], words[NODE_WORDS]),
+        false => (&words[1..], 0),
+    };
+    let mut found = Vec::new();
+    for &word in slots.iter().filter(|&word| word & OFFSET_MASK != 0) {
+        let record = word & OFFSET_MASK;
+        found.push(match read_record(access, &view, record) {
+            Ok(named) if tag(&named.name) | record != word => {
+                Err(Error::corrupted(Invariant::Directory, record))
+            }
+            Err(Error::Conflict) => return Err(Error::Conflict),
+            read => read,
+        });
+    }
+    access.check(&view)?;
+    Ok((found, next))
 }
 
 /// Blocks of the directory itself, for the heap's check.

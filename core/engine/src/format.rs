@@ -74,12 +74,8 @@ fn fixed_words(geometry: &Geometry) -> [u64; FIXED] {
 /// Words before the checksum.
 const FIXED: usize = header::CHECKSUM as usize / 8;
 
-/// Checks a header and tells the geometry. `file_bytes` is how far the memory really goes,
-/// `writing` whether the caller is going to write.
-///
-/// # Errors
-/// `Format` for anything that is not a segment of this format, `Corrupted` for a broken one.
-pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geometry> {
+/// The part of the header that never changes.
+fn read_geometry<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geometry> {
     if file_bytes < HEADER_BYTES {
         return Err(Error::format("too short for a segment: not one, or truncated"));
     }
@@ -117,6 +113,27 @@ pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geo
         uuid,
     };
     check_geometry(&geometry)?;
+    Ok(geometry)
+}
+
+/// As [`open`], for reading only, of a segment whose bytes behind the header may be damaged: all of
+/// the file is there to be looked at.
+///
+/// # Errors
+/// As `open`, where both copies of the header are broken.
+pub fn open_damaged<M: Memory>(memory: &M, file_bytes: u64) -> Result<Geometry> {
+    let geometry = read_geometry(memory, file_bytes, false)?;
+    memory.raise_limit(geometry.size_limit);
+    Ok(geometry)
+}
+
+/// Checks a header and tells the geometry. `file_bytes` is how far the memory really goes,
+/// `writing` whether the caller is going to write.
+///
+/// # Errors
+/// `Format` for anything that is not a segment of this format, `Corrupted` for a broken one.
+pub fn open<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Result<Geometry> {
+    let geometry = read_geometry(memory, file_bytes, writing)?;
     let backed = memory.load(header::BACKED, Acquire);
     let fits = backed > geometry.heap_at && backed <= geometry.size_limit;
     if !fits || !backed.is_multiple_of(GRANULE) {

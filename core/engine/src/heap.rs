@@ -101,7 +101,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 }
 
 /// Number of the block that starts `within` bytes into a granule of this kind.
-fn block_number(kind: Kind, within: u64) -> Option<u64> {
+pub(crate) fn block_number(kind: Kind, within: u64) -> Option<u64> {
     match kind.block_bytes() {
         0 => (kind == Kind::SPAN && within == 0).then_some(0),
         bytes => {

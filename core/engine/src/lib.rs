@@ -24,6 +24,7 @@ pub mod os;
 pub mod pins;
 pub mod record;
 pub mod recover;
+pub mod salvage;
 pub mod segment;
 #[cfg(any(test, feature = "lab"))]
 pub mod simulated;
@@ -40,6 +41,7 @@ pub use glance::{Glance, Glimpse};
 pub use host::{Host, Patience};
 pub use layout::{Geometry, Kind};
 pub use pins::Pin;
+pub use salvage::Losses;
 pub use segment::Segment;
 pub use transaction::{Touched, Transaction};
 pub use usage::{KindUsage, Usage};

@@ -28,6 +28,8 @@ pub struct Segment<M, H> {
     pub(crate) pins: Pins,
     /// Whether the medium is durable only where it was synced, and a mark tells where.
     pub marked: bool,
+    /// Whether a granule may be taken for what it is said to be where its own descriptor is silent.
+    pub(crate) lenient: bool,
     /// Failpoints (lab build).
     pub switches: Switches,
     /// Node kinds by granule, as far as this process looked: right forever (L3).
@@ -48,6 +50,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             lanes: Lanes::default(),
             pins: Pins::default(),
             marked: false,
+            lenient: false,
             switches: Switches::default(),
             kinds: zeroed(granules),
             incarnation: AtomicU64::new(incarnation),
@@ -118,7 +121,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
         {
             known.store(found.0, Relaxed);
         }
-        if found == kind { Ok(()) } else { Err(Error::corrupted(Invariant::Kind, at)) }
+        let fits = found == kind || self.lenient && found == Kind::FREE;
+        if fits { Ok(()) } else { Err(Error::corrupted(Invariant::Kind, at)) }
     }
 
     /// Kind of the granule that holds `at`, as its descriptor says now, a committed but not yet

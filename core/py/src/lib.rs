@@ -7,6 +7,7 @@ mod hashmap;
 mod info;
 mod key;
 mod raise;
+mod salvage;
 mod segment;
 mod value;
 mod wait;
@@ -32,5 +33,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hashmap::HashMap>()?;
     module.add_class::<hashmap::Items>()?;
     module.add_class::<hashmap::Pinned>()?;
+    module.add_class::<salvage::Damaged>()?;
     Ok(())
 }

@@ -36,7 +36,7 @@ pub fn exception(
         }
         Error::Corrupted { invariant, at } => Exception::SegmentCorrupted.error(format!(
             "segment {name:?} is corrupt: invariant {} ({invariant:?}) is broken at offset {at}; \
-             check() lists all that is broken; keep a copy, then restore or remove the segment",
+             check() lists all that is, vasmem.salvage copies what can be read; then remove it",
             invariant as u16
         )),
         Error::Timeout { waited_for } => Exception::LockTimeout.error(format!(
@@ -51,7 +51,8 @@ pub fn exception(
         )),
         Error::Unclean => Exception::NeedsRecovery.error(format!(
             "segment {name:?} was written after it was last synced or closed, and then the machine \
-             went down, so it may be torn: remove it, and restore a copy or a dump"
+             went down, so it may be torn: restore a copy or a dump, or copy what can be read with \
+             vasmem.salvage, then remove it"
         )),
         Error::NeedsRecovery => Exception::NeedsRecovery.error(format!(
             "segment {name:?} was not detached cleanly before the machine went down: attach it \

@@ -20,6 +20,8 @@ use vasmem_structs::HashMap;
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
+/// Bytes to which a segment may be allowed to grow.
+pub const MAX_SIZE_MAX: u64 = vasmem_engine::layout::SIZE_MAX / 2;
 
 /// An attached segment.
 #[pyclass(frozen, module = "vasmem._core")]
@@ -33,7 +35,11 @@ fn duplicate(fd: i32) -> PyResult<OwnedFd> {
     crate::descriptor::duplicate(fd).map_err(PyErr::from)
 }
 
-fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
+/// Maps `bytes` of a file.
+///
+/// # Errors
+/// `VasmemError` where the system has no addresses for it.
+pub fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
     map_as(fd, bytes, access, flush, false)
 }
 
@@ -144,11 +150,10 @@ impl Segment {
         getrandom(&mut random)?;
         let (seed, uuid) = random.split_at(8);
         let seed = u64::from_le_bytes(seed.try_into()?);
-        let limit = vasmem_engine::layout::SIZE_MAX / 2;
-        if max_size > limit || size > max_size {
+        if max_size > MAX_SIZE_MAX || size > max_size {
             return Err(PyValueError::new_err(format!(
                 "size {size} and max_size {max_size} bytes: size must not be above max_size, nor \
-                 max_size above {limit}"
+                 max_size above {MAX_SIZE_MAX}"
             )));
         }
         let least = 4 * vasmem_engine::layout::GRANULE;

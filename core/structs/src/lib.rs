@@ -5,5 +5,6 @@
 pub mod check;
 pub mod hashmap;
 pub mod record;
+pub mod salvage;
 
 pub use hashmap::HashMap;

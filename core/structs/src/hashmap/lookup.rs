@@ -30,7 +30,7 @@ pub(super) struct Table<V> {
 #[derive(Clone, Copy)]
 pub(super) struct Bucket<V> {
     pub view: V,
-    words: [u64; 8],
+    pub(super) words: [u64; 8],
 }
 
 impl<V: Seen> Bucket<V> {

@@ -9,6 +9,7 @@ mod change;
 mod conditional;
 mod layout;
 mod lookup;
+mod salvage;
 mod scan;
 mod split;
 mod verify;
@@ -21,6 +22,7 @@ use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Tran
 
 pub use batch::{Foreseen, GROUP, Group};
 pub use layout::{Hash, KEY_BYTES_MAX};
+pub use salvage::{Claims, Piece, Salvage};
 pub use scan::Cursor;
 
 /// A hash map of a segment: where it is and which one it is.

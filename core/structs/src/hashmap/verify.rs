@@ -203,7 +203,7 @@ impl HashMap {
 }
 
 /// M2.
-fn may_stand(shape: &Shape, hash: Hash, line: u64, overflowed: bool) -> bool {
+pub(super) fn may_stand(shape: &Shape, hash: Hash, line: u64, overflowed: bool) -> bool {
     let home = shape.home(hash);
     let stashed = (0..WINDOW).any(|step| shape.stash(hash, step) == line);
     line == home || line == home + 1 || overflowed && stashed

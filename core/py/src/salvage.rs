@@ -1,0 +1,222 @@
+//! `_core.Damaged`: what can still be read of a damaged segment, copied into a sound one.
+
+use crate::attached::Engine;
+use crate::error::Kind as Exception;
+use crate::raise::exception;
+use crate::segment::{MAX_SIZE_MAX, RAW, Segment, getrandom, kind_name, map};
+use crate::wait::Detached;
+use crate::{key, value};
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
+use vasmem_engine::directory::{self, Named};
+use vasmem_engine::layout::HEADER_BYTES;
+use vasmem_engine::os::{OsHost, boot_id};
+use vasmem_engine::{
+    Error, Invariant, Kind, Losses, Offset, Result, Segment as EngineSegment, Violation, format,
+};
+use vasmem_memory::{Access, Mapped, Memory};
+use vasmem_structs::hashmap::{Claims, HashMap as Map, Piece, Salvage};
+use vasmem_structs::salvage::Saved;
+
+/// What breaks an invariant: its number, place, text.
+type Reason = (u16, String, String);
+/// Places lost, and the reasons.
+type Lost = (u64, Vec<Reason>);
+/// Name, kind, entries copied, and what of them was lost.
+type Copied = (String, &'static str, u64, Lost);
+
+/// A map that can be read and the tables that it claims, or what is lost.
+type Begun<'a> = std::result::Result<(Salvage<'a, Mapped, OsHost>, Vec<Piece>), Losses>;
+
+/// Seconds to wait where others write.
+const TIMEOUT_S: f64 = 10.0;
+
+/// A segment of which only the header is sound for certain. It is never written.
+#[pyclass(frozen, module = "vasmem._core")]
+pub struct Damaged {
+    engine: Engine,
+    name: String,
+}
+
+impl Damaged {
+    fn raise(&self, error: Error, raised: Option<PyErr>) -> PyErr {
+        exception(&self.name, Some(&self.engine), error, raised)
+    }
+
+    /// Runs `body` while other threads run. Bytes that somebody cut off meanwhile read as zeros:
+    /// what was read is nothing then.
+    fn detached<T: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut Detached) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let mut waiter = Detached::new(TIMEOUT_S);
+        let done = py.detach(|| {
+            let value = body(&mut waiter)?;
+            match Memory::poisoned(&self.engine.memory) {
+                true => Err(Error::corrupted(Invariant::Mapping, 0)),
+                false => Ok(value),
+            }
+        });
+        done.map_err(|error| self.raise(error, waiter.raised.take()))
+    }
+
+    /// Begins with each map, and tells which tables it claims; a map whose header is broken has
+    /// only losses.
+    fn begin<'a>(
+        &'a self,
+        py: Python<'_>,
+        names: Vec<Named>,
+        claims: &mut Claims,
+    ) -> PyResult<Vec<(Named, Begun<'a>)>> {
+        let mut begun: Vec<(Named, Begun<'a>)> = Vec::new();
+        let mut owners: HashMap<Offset, usize> = HashMap::new();
+        for named in names {
+            let mut losses = Losses::default();
+            if named.kind != Kind::HASH_HEADER {
+                let text = format!("a structure of kind {}, not known here", named.kind.0);
+                losses.note(Invariant::Directory, named.node, text);
+                begun.push((named, Err(losses)));
+                continue;
+            }
+            let salvage = self.detached(py, |waiter| {
+                let salvage = Salvage::begin(&self.engine, waiter, &named);
+                let what = "the whole map: its header is not readable";
+                losses.unless_broken(salvage, what)
+            })?;
+            let Some(mut salvage) = salvage else {
+                begun.push((named, Err(losses)));
+                continue;
+            };
+            if let Some(&first) = owners.get(&named.node) {
+                let text = "this map has two names; it is copied under the first";
+                losses.note(Invariant::Reachable, named.node, text);
+                if let (_, Ok((salvage, _))) = &mut begun[first] {
+                    salvage.losses.note(Invariant::Reachable, named.node, text);
+                }
+                begun.push((named, Err(losses)));
+                continue;
+            }
+            owners.insert(named.node, begun.len());
+            let pieces = self.detached(py, |waiter| salvage.pieces(waiter, claims))?;
+            begun.push((named, Ok((salvage, pieces))));
+        }
+        Ok(begun)
+    }
+
+    /// Makes the map and copies its entries; tells how many there are.
+    fn copy_map(
+        &self,
+        py: Python<'_>,
+        named: &Named,
+        (salvage, pieces): (&mut Salvage<'_, Mapped, OsHost>, Vec<Piece>),
+        target: &Segment,
+        taken: &mut HashSet<Offset>,
+    ) -> PyResult<u64> {
+        let mut random = [0; 8];
+        getrandom(&mut random)?;
+        let id = u64::from_le_bytes(random);
+        let attached = &target.attached;
+        let map = attached.write(py, |tx| Map::create(tx, &named.name, named.flags, id))?;
+        for piece in pieces {
+            py.check_signals()?;
+            salvage.enter();
+            for line in piece.lines() {
+                let saved =
+                    self.detached(py, |waiter| salvage.bucket(waiter, &piece, line, taken))?;
+                let good = match named.flags & RAW != 0 {
+                    true => saved,
+                    false => decodable(py, saved, &mut salvage.losses)?,
+                };
+                attached.detached(py, |engine, waiter| {
+                    let mut record = Vec::new();
+                    good.iter().try_for_each(|Saved { key, value, .. }| {
+                        waiter.begin()?;
+                        engine.write(waiter, |tx| map.put(tx, key, value, &mut record))?;
+                        Ok(())
+                    })
+                })?;
+            }
+        }
+        let copied = attached
+            .detached(py, |engine, waiter| engine.read(waiter, |access| map.len(access)))?;
+        if let Some(counted) = salvage.counted.filter(|&counted| counted != copied) {
+            let text = format!("the counts of the map say {counted} keys, {copied} were copied");
+            salvage.losses.note(Invariant::MapCount, named.node, text);
+        }
+        Ok(copied)
+    }
+}
+
+/// Those records of an encoded map whose key and value can be decoded.
+fn decodable(py: Python<'_>, saved: Vec<Saved>, losses: &mut Losses) -> PyResult<Vec<Saved>> {
+    let corrupted = Exception::SegmentCorrupted.class(py)?;
+    let mut good = Vec::with_capacity(saved.len());
+    for record in saved {
+        let decoded =
+            key::decode(py, &record.key).and_then(|_| value::decode(py, &record.value).map(|_| ()));
+        match decoded {
+            Err(error) if error.is_instance(py, corrupted) => {
+                losses.note(Invariant::MapRecord, record.at, error.value(py).to_string());
+            }
+            // A value of a package that is not here is not damaged for that.
+            Err(error) if !error.is_instance_of::<PyImportError>(py) => return Err(error),
+            _ => good.push(record),
+        }
+    }
+    Ok(good)
+}
+
+fn told(losses: Losses) -> Lost {
+    let reason = |v: Violation| (v.invariant as u16, format!("offset {}", v.at), v.text);
+    (losses.count, losses.listed.into_iter().map(reason).collect())
+}
+
+#[pymethods]
+impl Damaged {
+    #[new]
+    #[pyo3(signature = (fd, *, name))]
+    fn new(fd: i32, name: String) -> PyResult<Damaged> {
+        let fd = crate::descriptor::duplicate(fd).map_err(PyErr::from)?;
+        let raise = |error| exception(&name, None, error, None);
+        let probe = map(fd.as_fd(), HEADER_BYTES, Access::ReadOnly, false)?;
+        let geometry = format::open_damaged(&probe, probe.file_size()?).map_err(raise)?;
+        let memory = map(fd.as_fd(), geometry.size_limit, Access::ReadOnly, false)?;
+        memory.raise_limit(geometry.size_limit);
+        let is_other_boot = format::is_other_boot(&memory, boot_id().map_err(raise)?);
+        let engine = EngineSegment::new(memory, None, geometry).lenient(is_other_boot);
+        Ok(Damaged { engine, name })
+    }
+
+    #[getter]
+    fn max_size(&self) -> u64 {
+        let geometry = &self.engine.geometry;
+        (geometry.size_limit - geometry.heap_at).min(MAX_SIZE_MAX)
+    }
+
+    /// Copies into an empty segment all that can be read: a row for each structure, and what was
+    /// lost of the root directory.
+    fn copy_to(&self, py: Python<'_>, target: &Segment) -> PyResult<(Vec<Copied>, Lost)> {
+        let mut lost = Losses::default();
+        let names =
+            self.detached(py, |waiter| directory::salvage(&self.engine, waiter, &mut lost))?;
+        let mut claims = Claims::default();
+        let mut taken = HashSet::new();
+        let mut rows = Vec::new();
+        for (named, begun) in self.begin(py, names, &mut claims)? {
+            let (copied, losses) = match begun {
+                Ok((mut salvage, pieces)) => {
+                    let pieces = salvage.settle(pieces, &claims);
+                    let source = (&mut salvage, pieces);
+                    (self.copy_map(py, &named, source, target, &mut taken)?, salvage.losses)
+                }
+                Err(losses) => (0, losses),
+            };
+            let kind = kind_name(named.kind, named.flags);
+            rows.push((named.name, kind, copied, told(losses)));
+        }
+        Ok((rows, told(lost)))
+    }
+}

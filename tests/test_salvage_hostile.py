@@ -1,0 +1,94 @@
+"""Salvage of segments in which words were written anew: it ends, raises errors of its own at most,
+and brings nothing that was never stored."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_hostile import HANGS_AFTER_S, places, tamper
+
+import vasmem
+from vasmem import _core
+
+Url = Callable[[str], str]
+
+ENCODED = {number: {"name": "x" * (number % 90), "n": number} for number in range(400)}
+LARGE = {f"large {number}": b"%d" % number * 4_000 for number in range(8)}
+RAW = {b"%d" % number: b"%d" % number * 30 for number in range(400)}
+STORED = {"users": ENCODED, "large": LARGE, "raw": RAW}
+# Keys of all maps, as a raw map shows those of the others.
+KEYS = {*ENCODED, *LARGE, *RAW, *map(_core.encode_key, [*ENCODED, *LARGE])}
+BOOT = 384
+
+
+def fill(url: str) -> None:
+    with vasmem.create(url, size="1M", max_size="4M") as segment:
+        segment.hashmap("users").update(ENCODED)
+        segment.hashmap("large").update(LARGE)
+        segment.hashmap("raw", raw=True).update(RAW)
+
+
+def check(url: str, words: int) -> int:
+    """How many entries were saved. A word that was written anew changes one value at most, or puts
+    one entry, which is found by the place of its bucket, into another map."""
+    vasmem.salvage(url, f"{url}-new")
+    count = changed = 0
+    with vasmem.attach(f"{url}-new") as segment:
+        assert segment.check() == []
+        for name in segment:
+            for key, value in segment[name].items():
+                count += 1
+                changed += key not in STORED[name] or STORED[name][key] != value
+                assert key in KEYS
+    vasmem.remove(f"{url}-new")
+    assert changed <= words, f"{changed} entries are others"
+    return count
+
+
+def salvage_many(url: str, path: Path, seeds: range) -> None:
+    """Print the entries that were saved of each."""
+    content = path.read_bytes()
+    known = places(content)
+    for seed in seeds:
+        chance = random.Random(seed)
+        tamper(path, content, known, chance)
+        if seed % 3 == 0:
+            with path.open("r+b") as file:
+                file.seek(BOOT)
+                file.write(b"another boot")
+        damaged = path.read_bytes()
+        words = sum(damaged[at : at + 8] != content[at : at + 8] for at in known)
+        try:
+            saved = check(url, words)
+        except (vasmem.SegmentCorrupted, vasmem.FormatMismatch):
+            saved = 0
+        print(seed, saved, flush=True)
+        with path.open("r+b") as file:
+            for at in known:
+                if damaged[at : at + 8] != content[at : at + 8]:
+                    file.seek(at)
+                    file.write(content[at : at + 8])
+
+
+@pytest.mark.parametrize("first", [0, 100, 200])
+def test_what_is_salvaged_was_stored(url: Url, home: Path, first: int) -> None:
+    fill(url("test"))
+    command = [sys.executable, __file__, url("test"), str(home / "test"), str(first)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=HANGS_AFTER_S
+    )
+    assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr}"
+    saved = [int(line.split()[1]) for line in done.stdout.splitlines()]
+    entries = len(ENCODED) + len(LARGE) + len(RAW)
+    assert len(saved) == 100
+    assert max(saved) == entries
+    assert sum(saved) > 80 * entries
+    vasmem.remove(url("test"))
+
+
+if __name__ == "__main__":
+    first = int(sys.argv[3])
+    salvage_many(sys.argv[1], Path(sys.argv[2]), range(first, first + 100))
