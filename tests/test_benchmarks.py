@@ -49,6 +49,13 @@ def test_it_runs_and_writes_its_result(module: str, tmp_path: Path) -> None:
     assert json.loads(result.read_text())
 
 
+def test_pytest_benchmark_runs_the_operations() -> None:
+    options = ["-o", "python_files=bench_*.py", "-p", "no:cacheprovider", "--records", "4000"]
+    command = [Path(sys.executable).parent / "pytest", "benchmarks", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_results_become_pictures_and_a_table(tmp_path: Path) -> None:
     for module in DRAWN:
         run(module, *RUNS[module], folder=tmp_path)
