@@ -9,7 +9,9 @@ with itself alone, on the same core, in the same round.
 The two cores of a machine may be one, or share caches, memory and heat. So "private" does the same
 with nothing shared: dicts of 1,000 records in each process, which fit into a core's own cache. What
 it loses is the machine's doing. The floor shares memory without any protocol: what it loses beyond
-that is the price of shared cache lines, which no store can avoid.
+that is the price of shared cache lines, which no store can avoid. The same is said once more by the
+CPU time of each process, which leaves out what other programs took of the cores (and sleep: a
+store that waits looks better by it).
 """
 
 from __future__ import annotations
@@ -42,6 +44,13 @@ BARS = (1.8, 15, 15)
 AHEAD_NS = 20_000_000
 # A prime.
 VALUE_LISTS = 61
+
+
+class Rate(NamedTuple):
+    """Operations per microsecond that passed, and per microsecond that the process had a core."""
+
+    wall: float
+    cpu: float
 
 
 class Role(NamedTuple):
@@ -100,11 +109,12 @@ def serve(words: argparse.Namespace) -> None:
         begin, end = map(int, line.split())
         while time.monotonic_ns() < begin:
             pass
-        first = turn
+        first, used = turn, time.process_time_ns()
         while (now := time.monotonic_ns()) < end:
             call(*(lists[turn % len(lists)] for lists in columns))
             turn += 1
-        print((turn - first) * CHUNK, now - begin, flush=True)
+        used = time.process_time_ns() - used
+        print((turn - first) * CHUNK, now - begin, used, flush=True)
     store.close()
 
 
@@ -134,10 +144,10 @@ class Worker:
     def announce(self, begin_ns: int, end_ns: int) -> None:
         print(begin_ns, end_ns, file=self._input, flush=True)
 
-    def rate(self) -> float:
-        """Operations per microsecond of the window that was announced."""
-        operations, taken_ns = map(int, self._output.readline().split())
-        return operations / taken_ns * 1000
+    def rate(self) -> Rate:
+        """What it did in the window that was announced."""
+        operations, taken_ns, used_ns = map(int, self._output.readline().split())
+        return Rate(operations / taken_ns * 1000, operations / used_ns * 1000)
 
     def end(self) -> None:
         self._input.close()
@@ -145,7 +155,7 @@ class Worker:
         self._output.close()
 
 
-def window(workers: list[Worker], seconds: float) -> list[float]:
+def window(workers: list[Worker], seconds: float) -> list[Rate]:
     """Lets these processes work at the same time; the rate of each."""
     begin = time.monotonic_ns() + AHEAD_NS
     for worker in workers:
@@ -155,9 +165,9 @@ def window(workers: list[Worker], seconds: float) -> list[float]:
 
 def one_round(
     teams: dict[str, dict[str, Worker]], shuffle: random.Random, seconds: float
-) -> dict[str, dict[str, list[float]]]:
+) -> dict[str, dict[str, list[Rate]]]:
     """Rates by store and window; a window's name is that of its roles."""
-    rates: dict[str, dict[str, list[float]]] = {}
+    rates: dict[str, dict[str, list[Rate]]] = {}
     for name in shuffle.sample(list(teams), len(teams)):
         rates[name] = {
             " + ".join(roles): window([teams[name][role] for role in roles], seconds)
@@ -210,11 +220,12 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def figures(one: dict[str, list[float]]) -> dict[str, float]:
-    """What a round says of a store."""
-    (reader,), (second,), (writer,) = one["reader"], one["second reader"], one["writer"]
-    readers = one["reader + second reader"]
-    mixed = one["reader + writer"]
+def figures(one: dict[str, list[Rate]], clock: int) -> dict[str, float]:
+    """What a round says of a store, by one of the clocks of a Rate."""
+    rates = {window: [rate[clock] for rate in taken] for window, taken in one.items()}
+    (reader,), (second,), (writer,) = rates["reader"], rates["second reader"], rates["writer"]
+    readers = rates["reader + second reader"]
+    mixed = rates["reader + writer"]
     return {
         "two readers": readers[0] / reader + readers[1] / second,
         "reader loses %": 100 * (1 - mixed[0] / reader),
@@ -222,18 +233,16 @@ def figures(one: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def report(result: dict[str, Any], console: Console) -> dict[str, dict[str, Spread]]:
-    """Prints the figures beside their bars; gives them back for the file."""
-    rounds = result["rounds of operations per us"]
+def report_clock(
+    rounds: list[dict[str, dict[str, list[Rate]]]], clock: int, title: str, console: Console
+) -> dict[str, dict[str, Spread]]:
+    """Prints the figures by one clock beside their bars; gives them back."""
     summary: dict[str, dict[str, Spread]] = {}
-    alone = Table(title=f"alone, operations per us: {SPREAD}")
-    table = Table(title=f"two processes, two cores: {SPREAD}")
+    table = Table(title=f"two processes, two cores, {title}: {SPREAD}")
     for column in ("store", "two readers, in readers", "reader loses, %", "writer loses, %"):
         table.add_column(column)
-    for column in ("store", *ROLES):
-        alone.add_column(column)
     for store in rounds[0]:
-        taken = [figures(one[store]) for one in rounds]
+        taken = [figures(one[store], clock) for one in rounds]
         spreads = {name: Spread.of([one[name] for one in taken]) for name in taken[0]}
         summary[store] = spreads
         bars = BARS if store == "vasmem" else (None, None, None)
@@ -242,10 +251,24 @@ def report(result: dict[str, Any], console: Console) -> dict[str, dict[str, Spre
             for (name, spread), bar, digits in zip(spreads.items(), bars, (2, 0, 0), strict=True)
         ]
         table.add_row(store, *verdicts)
-        rates = [Spread.of([one[store][role][0] for one in rounds]).text() for role in ROLES]
+    console.print(table)
+    return summary
+
+
+def report(result: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Prints everything; gives the figures back for the file."""
+    rounds = result["rounds of operations per us"]
+    alone = Table(title=f"alone, operations per us: {SPREAD}")
+    for column in ("store", *ROLES):
+        alone.add_column(column)
+    for store in rounds[0]:
+        rates = [Spread.of([one[store][role][0].wall for one in rounds]).text() for role in ROLES]
         alone.add_row(store, *rates)
     console.print(alone)
-    console.print(table)
+    summary = {
+        "figures": report_clock(rounds, 0, "by the wall clock", console),
+        "figures by CPU time": report_clock(rounds, 1, "by their own CPU time", console),
+    }
     console.print(f"{PRIVATE}: nothing is shared; what it loses, the machine takes")
     machine.warn_of_others(result["cores used by others"], console)
     return summary
@@ -272,7 +295,7 @@ def main() -> None:
         serve(words)
         return
     result = run(words)
-    result["figures"] = report(result, Console(width=140))
+    result |= report(result, Console(width=140))
     print(harness.write_result("together", result))
 
 
