@@ -39,6 +39,10 @@ pub enum Invariant {
     Header = 13,
     /// Every key stands once.
     MapUnique = 14,
+    /// A node of a B-tree has the level and the fence of its place, and a use for each slot.
+    TreeNode = 15,
+    /// Keys of a B-tree ascend within the fences of their nodes, and entries begin as their keys.
+    TreeOrder = 16,
 }
 
 /// An error of the engine.

@@ -2,9 +2,11 @@
 //!
 //! Uses `vasmem-engine`; used by the Python binding. Each structure can be checked whole.
 
+pub mod btree;
 pub mod check;
 pub mod hashmap;
 pub mod record;
 pub mod salvage;
 
+pub use btree::BTree;
 pub use hashmap::HashMap;

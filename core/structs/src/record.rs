@@ -30,6 +30,10 @@ impl Head {
         let key = key_bytes & 0xffff | (key_bytes >> 16) << 17;
         Head(key | if large { LARGE } else { 0 } | value_bytes << 32)
     }
+    /// Head of a key without a value, however long it is.
+    pub fn bare(key_bytes: u64) -> Head {
+        Head(Head::new(key_bytes, 0).0 & !LARGE)
+    }
     /// Bytes of the key.
     #[inline]
     pub fn key_bytes(self) -> u64 {

@@ -1,0 +1,167 @@
+//! BTree: bytes to bytes in key order, a B+tree whose nodes are blocks with a version word.
+//!
+//! A descent is optimistic: it takes no lock, and looks at each parent again after it has the
+//! child's version. A leaf leads to records, as a bucket of a hash map does, so what a change
+//! writes is a record and a few words of one leaf. (Optimistic lock coupling: Leis et al., IEEE
+//! Data Eng. Bull. 2019; heads and prefixes: Graefe and Larson, ICDE 2001.)
+
+mod bulk;
+mod change;
+mod index;
+mod layout;
+mod scan;
+mod search;
+mod shape;
+mod verify;
+
+use layout::{HEADER_BYTES, SHARDS, header};
+use std::ops::Range;
+use vasmem_engine::directory::{self, Named};
+use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
+
+use crate::record::{self, Located};
+pub use index::{Stop, Walk};
+pub use layout::KEY_BYTES_MAX;
+pub use scan::Batch;
+
+/// A B-tree of a segment: where it is and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BTree {
+    node: Offset,
+    id: u64,
+}
+
+impl BTree {
+    /// Finds the tree called `name`; returns it with its flags.
+    ///
+    /// # Errors
+    /// `WrongKind` if the name belongs to another structure.
+    pub fn open<A: Access>(
+        access: &mut A,
+        directory_at: Offset,
+        name: &str,
+    ) -> Result<Option<(BTree, u8)>> {
+        let Some(named) = directory::find(access, directory_at, name)? else { return Ok(None) };
+        BTree::of(access, &named).map(|tree| Some((tree, named.flags)))
+    }
+
+    /// The tree that a directory entry names.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn of<A: Access>(access: &mut A, named: &Named) -> Result<BTree> {
+        if named.kind != Kind::TREE_HEADER {
+            return Err(Error::WrongKind);
+        }
+        let view = access.navigate(None, named.node, Kind::TREE_HEADER)?;
+        let id = access.word(&view, named.node + header::ID);
+        access.check(&view)?;
+        Ok(BTree { node: named.node, id })
+    }
+
+    /// Makes an empty tree called `name`, which is not there yet. `id` is random, `flags` are the
+    /// caller's.
+    ///
+    /// # Errors
+    /// `Full`, `TooLarge` for a long name.
+    pub fn create<M: Memory, H: Host>(
+        tx: &mut Transaction<'_, M, H>,
+        name: &str,
+        flags: u8,
+        id: u64,
+    ) -> Result<BTree> {
+        let node = tx.alloc_nodes(Kind::TREE_HEADER)?;
+        let root = shape::make_empty(tx)?;
+        let mut words = vec![0; (HEADER_BYTES / 8) as usize];
+        words[header::ID as usize / 8] = id;
+        words[header::FLAGS as usize / 8] = u64::from(flags);
+        words[header::ROOT as usize / 8] = root;
+        tx.fill_nodes(node, &words);
+        tx.enter(&Named { name: name.to_owned(), kind: Kind::TREE_HEADER, flags, node })?;
+        Ok(BTree { node, id })
+    }
+
+    /// Looks a key up. The value is the returned range of `record`, a buffer that only grows.
+    ///
+    /// # Errors
+    /// `Removed`, `Corrupted`, or `Conflict` to run again.
+    #[inline]
+    pub fn get<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>> {
+        let place = self.search(access, key, record)?;
+        match place.found {
+            Some((_, head)) => record::value(access, &place.node.view, head, record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// As `get`.
+    #[inline]
+    pub fn contains<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<bool> {
+        Ok(self.search(access, key, record)?.found.is_some())
+    }
+
+    /// Where the value of a key stands.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn locate<A: Access>(
+        &self,
+        access: &mut A,
+        key: &[u8],
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Located>> {
+        let place = self.search(access, key, record)?;
+        let Some((entry, head)) = place.found else { return Ok(None) };
+        record::locate(access, &place.node.view, entry.leads(), head, record).map(Some)
+    }
+
+    /// Number of keys: exact whenever nobody writes.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn len<A: Access>(&self, access: &mut A) -> Result<u64> {
+        let (head, _) = self.header(access)?;
+        let mut count = 0u64;
+        for shard in 1..=SHARDS {
+            let line = self.node + shard * LINE;
+            let view = access.navigate(Some(&head), line, Kind::TREE_HEADER)?;
+            count = count.wrapping_add(access.word(&view, line + 8));
+            access.check(&view)?;
+        }
+        // Shards are read one after the other: under load their sum may be a little below zero.
+        if count > i64::MAX as u64 {
+            return Ok(0);
+        }
+        if count > access.limit() / Kind(1).block_bytes() {
+            return Err(access.broken(&head, Invariant::MapCount, self.node));
+        }
+        Ok(count)
+    }
+
+    /// Whether there is no key.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn is_empty<A: Access>(&self, access: &mut A) -> Result<bool> {
+        Ok(self.len(access)? == 0)
+    }
+
+    fn count<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, by: i64) -> Result<()> {
+        let line = self.node + (1 + u64::from(tx.lane_id()) % SHARDS) * LINE;
+        tx.add(line, Kind::TREE_HEADER, line + 8, by as u64)
+    }
+}
