@@ -1,4 +1,4 @@
-//! Counting keys up to a place: over the leaves' counts, since nothing counts on the way of a write.
+//! Counting keys up to a place, over the leaves: nothing counts on the way of a write.
 
 use super::BTree;
 use super::search::Toward;

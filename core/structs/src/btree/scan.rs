@@ -43,8 +43,8 @@ impl Batch {
 pub type Edge<'a> = Bound<&'a [u8]>;
 
 impl BTree {
-    /// Up to `limit` items of the leaf at `from`, in ascending order from there on or, if `reverse`,
-    /// in descending order. They are consistent; the tree may change between two calls.
+    /// Up to `limit` items of the leaf at `from`, from there on in ascending or, if `reverse`, in
+    /// descending order. They are consistent; the tree may change between two calls.
     ///
     /// # Errors
     /// As [`BTree::get`], `Conflict` to run again from the same place.
