@@ -76,18 +76,19 @@ def name_axes(axes: Axes, title: str, better: str = "") -> None:
 
 
 def of_paired(result: Result, figure: Figure) -> str:
-    fast_axes, slow_axes = figure.subplots(1, 2)
-    for axes, unit, title in (
-        (fast_axes, "lmdb", "times as fast as py-lmdb"),
-        (slow_axes, "floor", "time in floors"),
+    rows = result["ratios"]["vasmem"]
+    panels = (
+        ("lmdb", "lmdb", "times as fast as py-lmdb", MORE, COLOURS["vasmem"]),
+        ("floor-2m", "floor", "time in floors, both in huge pages", LESS, SECOND),
+    )
+    for axes, (other, goal, title, better, colour) in zip(
+        figure.subplots(1, 2), panels, strict=True
     ):
-        rows = result["ratios"]["vasmem"]
-        names = [name for name in rows if rows[name][unit]]
-        goals = [getattr(paired.BARS[name], unit) for name in names]
-        colours = COLOURS["vasmem"] if unit == "lmdb" else SECOND
-        bars(axes, names, [rows[name][unit] for name in names], goals=goals, colour=colours)
+        names = [name for name in rows if rows[name].get(other)]
+        goals = [getattr(paired.BARS[name], goal) for name in names]
+        bars(axes, names, [rows[name][other] for name in names], goals=goals, colour=colour)
         axes.axvline(1, color="0.6", linewidth=1)
-        name_axes(axes, title, MORE if unit == "lmdb" else LESS)
+        name_axes(axes, title, better)
     return f"{result['arguments']['records']:,} records of 16 + 100 bytes, one process"
 
 
