@@ -19,7 +19,13 @@ from . import attach, harness, machine, paired, space, together, ycsb
 
 Result = dict[str, Any]
 Figures = Sequence[Sequence[float]]
-COLOURS = {"vasmem": "#2a6f97", "lmdb": "#c9a227", "floor": "#a9a9a9", "private": "#d9d9d9"}
+COLOURS = {
+    "vasmem": "#2a6f97",
+    "lmdb": "#c9a227",
+    "floor": "#a9a9a9",
+    "floor-2m": "#bdbdbd",
+    "private": "#d9d9d9",
+}
 SECOND = "#89c2d9"
 MORE, LESS = "more is better", "less is better"
 STYLE = {
@@ -72,7 +78,7 @@ def name_axes(axes: Axes, title: str, better: str = "") -> None:
     axes.set_xlabel(better, fontsize=9, color="0.4")
     if axes.get_legend_handles_labels()[1]:
         above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
-        axes.legend(fontsize=8, ncols=3, handlelength=1.4, columnspacing=1, **above)
+        axes.legend(fontsize=8, ncols=4, handlelength=1.4, columnspacing=1, **above)
 
 
 def of_paired(result: Result, figure: Figure) -> str:
