@@ -40,6 +40,7 @@ __all__ = [
     "encode_key",
     "encode_value",
     "features",
+    "leave_all",
 ]
 
 _K = TypeVar("_K")
@@ -52,6 +53,7 @@ _Many: TypeAlias = Iterable[Any]
 build_profile: str
 features: tuple[str, ...]
 
+def leave_all() -> None: ...
 def encode_key(key: object, /) -> bytes: ...
 def decode_key(data: bytes, /) -> Any: ...
 def encode_value(value: object, /) -> bytes: ...

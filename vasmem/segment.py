@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, overload
@@ -20,6 +21,8 @@ SIZE_MAX = "64G"
 MODE = 0o600
 # `open` attaches or creates; it starts over when others create and remove that name meanwhile.
 _TRIES_MAX = 100
+# A program that ends without closing leaves its files clean all the same.
+atexit.register(_core.leave_all)
 
 
 class Segment(Mapping[str, HashMap[Any, Any]]):

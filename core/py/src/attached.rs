@@ -1,11 +1,14 @@
 //! An attachment that handles share: the engine's segment, its name, its open transaction.
 
 use crate::error::Kind as Exception;
+use crate::info::owners;
+use crate::leaving::is_exiting;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::{OsHost, Sleeper};
 use vasmem_engine::{Error, Holder, Invariant, Patience, Reading, Result, Segment, Transaction};
@@ -28,6 +31,8 @@ pub struct Attached {
     /// Its name, for messages.
     pub name: String,
     closed: AtomicBool,
+    /// Forks before it was attached.
+    generation: u32,
     timeout_s: AtomicU64,
     /// Number of the open transaction, 0 without one: the only thing that a call outside of
     /// transactions looks at.
@@ -39,7 +44,7 @@ pub struct Attached {
 }
 
 /// A wait without an end, for practical purposes.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(1 << 32);
+const LONGEST: Duration = Duration::from_secs(1 << 32);
 /// Seconds to wait for others, unless set.
 const TIMEOUT_S: f64 = 10.0;
 
@@ -55,6 +60,7 @@ impl Attached {
             engine,
             name,
             closed: AtomicBool::new(false),
+            generation: vasmem_memory::generation(),
             timeout_s: AtomicU64::new(TIMEOUT_S.to_bits()),
             transaction: AtomicU64::new(0),
             open: Mutex::new(None),
@@ -87,11 +93,26 @@ impl Attached {
         done
     }
 
+    /// Leaves a medium with a mark as `close` does, and ends nothing.
+    ///
+    /// # Errors
+    /// Those of that sync.
+    pub fn leave(&self, patience: &mut dyn Patience) -> Result<()> {
+        if self.is_closed() { Ok(()) } else { self.sync_if_last(patience) }
+    }
+
+    /// A forked child that wrote nothing is no writer, so neither the last one.
     fn sync_if_last(&self, patience: &mut dyn Patience) -> Result<()> {
         match &self.engine.host {
-            Some(host) if host.detach()? && self.engine.marked => self.engine.sync(patience),
+            Some(host) if host.detach()? && self.engine.marked && self.is_writer() => {
+                self.engine.sync(patience)
+            }
             _ => Ok(()),
         }
+    }
+
+    fn is_writer(&self) -> bool {
+        self.generation == vasmem_memory::generation() || owners(self).contains(&std::process::id())
     }
 
     /// Makes all that is visible durable.
@@ -387,9 +408,16 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        // A thread that was stopped inside of a call does not come out of it.
+        let timeout_s = if is_exiting() { 0.0 } else { self.timeout_s() };
+        let timeout = Duration::try_from_secs_f64(timeout_s).unwrap_or(LONGEST);
+        let this = &*self;
+        let close = || this.close(&mut Sleeper::new(timeout));
         // Nobody is left to tell; a sync that failed leaves the mark dirty.
-        let timeout = std::time::Duration::try_from_secs_f64(self.timeout_s());
-        let _ = self.close(&mut Sleeper::new(timeout.unwrap_or(LONGEST)));
+        let _ = match this.engine.marked && !this.is_closed() {
+            true => Python::try_attach(|py| py.detach(close)).unwrap_or_else(close),
+            false => close(),
+        };
         self.release_late();
     }
 }

@@ -6,6 +6,7 @@ mod error;
 mod hashmap;
 mod info;
 mod key;
+mod leaving;
 mod raise;
 mod salvage;
 mod segment;
@@ -34,5 +35,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hashmap::Items>()?;
     module.add_class::<hashmap::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;
+    module.add_function(wrap_pyfunction!(leaving::leave_all, module)?)?;
     Ok(())
 }

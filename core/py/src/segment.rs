@@ -2,10 +2,10 @@
 
 use crate::attached::{Attached, Engine};
 use crate::error::Kind as Exception;
-use crate::info;
 use crate::raise::{Room, exception};
 use crate::reading;
 use crate::wait::{Detached, Waiter};
+use crate::{info, leaving};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -129,7 +129,11 @@ impl Segment {
             enter(&engine, &mut waiter)
                 .map_err(|error| exception(&name, Some(&engine), error, waiter.raised.take()))?;
         }
-        Ok(Segment { attached: Arc::new(Attached::new(py, engine, name)?) })
+        let attached = Arc::new(Attached::new(py, engine, name)?);
+        if marked && !readonly {
+            leaving::watch(py, &attached);
+        }
+        Ok(Segment { attached })
     }
 
     /// Makes a segment of an empty file.
