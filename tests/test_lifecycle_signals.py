@@ -2,48 +2,19 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from obstacles import token_held
 
 import vasmem
-
-HOLDER = """
-import sys, vasmem
-segment = vasmem.attach(sys.argv[1])
-with segment.transaction():
-    segment["users"]["holder"] = 1
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 class Bell(Exception):
     """What the handler of a test raises."""
-
-
-@contextmanager
-def token_held(segment: vasmem.Segment) -> Iterator[int]:
-    """Another process is inside a transaction, and stopped."""
-    segment.hashmap("users")
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, segment.url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd="/",
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        holder.send_signal(signal.SIGSTOP)
-        try:
-            yield holder.pid
-        finally:
-            holder.kill()
 
 
 @contextmanager
@@ -67,6 +38,8 @@ WAITS: dict[str, Callable[[vasmem.Segment], object]] = {
     "put": lambda segment: segment["users"].__setitem__("k", 1),
     "delete": lambda segment: segment["users"].pop("kept"),
     "incr": lambda segment: segment["users"].incr("n", 1),
+    "modify": lambda segment: segment["users"].modify("kept", lambda value: value + 1),
+    "view": lambda segment: segment["texts"].view("kept"),
     "put_many": lambda segment: segment["users"].put_many(["a", "b"], [1, 2]),
     "delete_many": lambda segment: segment["users"].delete_many(["kept"]),
     "transaction": lambda segment: segment.transaction().__enter__(),
@@ -90,6 +63,7 @@ def test_in_a_wait_for_another_transaction(
 ) -> None:
     users = segment.hashmap("users")
     users["kept"] = 0
+    segment.hashmap("texts")["kept"] = "text"
     segment.timeout = 60
     with (
         token_held(segment),
@@ -108,6 +82,7 @@ def test_a_timeout_names_pid_and_command(
     segment: vasmem.Segment, wait: Callable[[vasmem.Segment], object]
 ) -> None:
     segment.hashmap("users")["kept"] = 0
+    segment.hashmap("texts")["kept"] = "text"
     segment.timeout = 0.2
     with token_held(segment) as pid:
         with pytest.raises(vasmem.LockTimeout) as caught:
@@ -126,6 +101,8 @@ def test_in_a_long_batch(segment: vasmem.Segment, call: str) -> None:
     if call != "put_many":
         raw.put_many(keys, keys)
     calls = {
+        "modify": lambda segment: segment["users"].modify("kept", lambda value: value + 1),
+        "view": lambda segment: segment["texts"].view("kept"),
         "put_many": lambda: raw.put_many(keys, keys),
         "get_many": lambda: raw.get_many(keys),
         "delete_many": lambda: raw.delete_many(keys),

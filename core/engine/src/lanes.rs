@@ -188,7 +188,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
                     LAST.set(index);
                     return Ok(CheckedOut(guard));
                 }
+                // There is none for the next place either.
                 holder = Holder::FreeLane;
+                break;
             }
             patience.pause(round, holder)?;
             round += 1;
@@ -215,7 +217,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
     }
 
     fn claim_one(&self, host: &H, id: u16, fresh: bool) -> Result<Option<Lane>> {
-        if !host.take_recovery(id)? {
+        // The first look only saves the lock, which costs most where many lanes are alive.
+        if host.lives_elsewhere(id)? || !host.take_recovery(id)? {
             return Ok(None);
         }
         let result = self.claim_under_lock(host, id, fresh);
