@@ -122,6 +122,19 @@ def test_in_a_long_batch(segment: vasmem.Segment, call: str) -> None:
     assert segment.check() == []
 
 
+def test_in_a_batch_of_few_large_values(segment: vasmem.Segment) -> None:
+    """Which grows the segment all the time; too few keys for a look every so many of them."""
+    raw = segment.hashmap("raw", raw=True)
+    keys = [b"%d" % number for number in range(3_000)]
+    with (
+        pytest.raises(KeyboardInterrupt),
+        signalled(signal.SIGINT, signal.default_int_handler, 0.05),
+    ):
+        raw.put_many(keys, [bytes(300_000)] * len(keys))
+    assert 0 < len(raw) < len(keys)
+    assert segment.check() == []
+
+
 def test_a_handler_that_uses_the_map(segment: vasmem.Segment) -> None:
     """Re-entrancy: the handler runs inside the waiting call of the same thread."""
     users = segment.hashmap("users")
