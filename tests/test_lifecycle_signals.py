@@ -135,6 +135,19 @@ def test_in_a_batch_of_few_large_values(segment: vasmem.Segment) -> None:
     assert segment.check() == []
 
 
+def test_in_one_long_get_many_of_a_list(segment: vasmem.Segment) -> None:
+    """It holds the interpreter, so that only the system can send the signal meanwhile."""
+    users = segment.hashmap("users")
+    users["k"] = "value"
+    before = signal.signal(signal.SIGALRM, lambda *_: users.pop("k"))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        values = users.get_many(["k"] * 2_000_000)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (values[0], values[-1]) == ("value", None), "the handler ran in the middle"
+
+
 def test_a_handler_that_uses_the_map(segment: vasmem.Segment) -> None:
     """Re-entrancy: the handler runs inside the waiting call of the same thread."""
     users = segment.hashmap("users")

@@ -10,6 +10,9 @@ use std::ops::Range;
 use vasmem_engine::{Error, Glance, Result};
 use vasmem_structs::hashmap::{Foreseen, GROUP, Hash, HashMap as Map};
 
+/// Keys between two looks at signals while the interpreter is held.
+const SIGNALS_APART: usize = 1 << 10;
+
 /// Keys or values of one call, held while it runs: in a tuple of their own, which nobody else can
 /// change, or as the bytes of an array.
 enum Batch<'py> {
@@ -196,6 +199,9 @@ impl HashMap {
         Self::with_buffers(|buffers| {
             let record = &mut buffers.record;
             let mut get = |item: Item<'_>| {
+                if item.number % SIGNALS_APART == SIGNALS_APART - 1 {
+                    py.check_signals()?;
+                }
                 let range = if inside { None } else { self.foreseen(&item, record) };
                 let found = match range {
                     Some(range) => Some(range),
