@@ -91,7 +91,7 @@ UNSAFE_FILES = {
     "core/memory/tests/common/mod.rs",
     "core/memory/tests/vanish.rs",
     "core/py/src/descriptor.rs",
-    "core/py/src/hashmap/view.rs",
+    "core/py/src/map/view.rs",
 }
 
 

@@ -422,12 +422,20 @@ impl Drop for Attached {
     }
 }
 
-/// Makes a [`vasmem_engine::Reading`] of one expression over `access`.
+/// Makes a [`vasmem_engine::Reading`] of one expression over `access`; a type parameter that its
+/// captures need comes first.
 #[macro_export]
 macro_rules! reading {
-    ($($captured:ident: $type:ty),* ; $result:ty ; |$access:ident| $body:expr) => {{
-        struct Body<'a> { $($captured: $type,)* lifetime: std::marker::PhantomData<&'a ()> }
-        impl vasmem_engine::Reading<$result> for Body<'_> {
+    ($($captured:ident: $type:ty),* ; $result:ty ; |$access:ident| $body:expr) => {
+        $crate::reading!(<> $($captured: $type),* ; $result ; |$access| $body)
+    };
+    (<$($generic:ident: $bound:path)?> $($captured:ident: $type:ty),* ; $result:ty ;
+        |$access:ident| $body:expr) => {{
+        struct Body<'a $(, $generic: $bound)?> {
+            $($captured: $type,)*
+            lifetime: std::marker::PhantomData<&'a ()>,
+        }
+        impl<$($generic: $bound)?> vasmem_engine::Reading<$result> for Body<'_ $(, $generic)?> {
             #[inline]
             fn run<A: vasmem_engine::Access>(
                 &mut self,

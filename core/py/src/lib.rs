@@ -7,6 +7,7 @@ mod hashmap;
 mod info;
 mod key;
 mod leaving;
+mod map;
 mod raise;
 mod salvage;
 mod segment;
@@ -33,7 +34,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::Segment>()?;
     module.add_class::<hashmap::HashMap>()?;
     module.add_class::<hashmap::Items>()?;
-    module.add_class::<hashmap::Pinned>()?;
+    module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;
     module.add_function(wrap_pyfunction!(leaving::leave_all, module)?)?;
     Ok(())

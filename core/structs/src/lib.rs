@@ -5,8 +5,10 @@
 pub mod btree;
 pub mod check;
 pub mod hashmap;
+pub mod keyed;
 pub mod record;
 pub mod salvage;
 
 pub use btree::BTree;
 pub use hashmap::HashMap;
+pub use keyed::Keyed;

@@ -1,121 +1,18 @@
 //! `get_many`, `put_many`, `delete_many`: one call for many keys, whose memory is asked for ahead.
 
-use super::{HashMap, raw_bytes};
+use super::HashMap;
 use crate::attached::Engine;
-use crate::{key, reading, value};
+use crate::map::with_buffers;
+use crate::reading;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::PyList;
 use std::ops::Range;
 use vasmem_engine::{Error, Glance, Result};
 use vasmem_structs::hashmap::{Foreseen, GROUP, Hash, HashMap as Map};
 
 /// Keys between two looks at signals while the interpreter is held.
 const SIGNALS_APART: usize = 1 << 10;
-
-/// Keys or values of one call, held while it runs: in a tuple of their own, which nobody else can
-/// change, or as the bytes of an array.
-enum Batch<'py> {
-    Items(Bound<'py, PyTuple>),
-    /// A numpy array: each of its elements is this many bytes, zeros at its end included.
-    Fixed(Bound<'py, PyBytes>, usize, Element),
-}
-
-/// What the elements of an array are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Element {
-    Bytes,
-    Signed,
-    Unsigned,
-}
-
-/// Sign and magnitude of a little-endian int of at most 8 bytes.
-fn int_of(item: &[u8], signed: bool) -> (bool, u64) {
-    let negative = signed && item.last().is_some_and(|last| last & 0x80 != 0);
-    let mut word = [if negative { 0xff } else { 0 }; 8];
-    word[..item.len()].copy_from_slice(item);
-    let value = u64::from_le_bytes(word);
-    (negative, if negative { value.wrapping_neg() } else { value })
-}
-
-impl<'py> Batch<'py> {
-    fn of(what: &str, items: &Bound<'py, PyAny>) -> PyResult<Batch<'py>> {
-        let tuple = items.py().get_type::<PyTuple>();
-        let Ok(dtype) = items.getattr("dtype") else {
-            let items = tuple.call1((items,))?;
-            return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
-        };
-        if items.getattr("ndim")?.extract::<usize>()? != 1 {
-            let shape = items.getattr("shape")?;
-            let text = format!("{what} have the shape {shape}: give an array of one dimension");
-            return Err(PyValueError::new_err(text));
-        }
-        let width = dtype.getattr("itemsize")?.extract()?;
-        let element = match dtype.getattr("kind")?.extract::<char>()? {
-            'S' if width > 0 => Element::Bytes,
-            'i' => Element::Signed,
-            'u' => Element::Unsigned,
-            _ => {
-                let items = tuple.call1((items.call_method0("tolist")?,))?;
-                return Ok(Batch::Items(items.cast_into::<PyTuple>()?));
-            }
-        };
-        let little = dtype.call_method1("newbyteorder", ("<",))?;
-        let items = items.call_method1("astype", (little,))?;
-        let bytes = items.call_method0("tobytes")?.cast_into::<PyBytes>()?;
-        Ok(Batch::Fixed(bytes, width, element))
-    }
-
-    fn is_array(&self) -> bool {
-        matches!(self, Batch::Fixed(..))
-    }
-
-    /// The bytes of each item as they are.
-    fn raw(&self, what: &str) -> PyResult<Vec<&[u8]>> {
-        match self {
-            Batch::Items(items) => {
-                items.as_slice().iter().map(|item| raw_bytes(what, item)).collect()
-            }
-            Batch::Fixed(bytes, width, _) => Ok(bytes.as_bytes().chunks_exact(*width).collect()),
-        }
-    }
-
-    /// The encodings of all items one after the other, and where each ends.
-    fn encoded(
-        &self,
-        encode: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
-        encode_int: impl Fn(bool, u64, &mut Vec<u8>),
-    ) -> PyResult<(Vec<u8>, Vec<usize>)> {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        let mut put = |item: &Bound<'_, PyAny>| {
-            encode(item, &mut bytes)?;
-            ends.push(bytes.len());
-            PyResult::Ok(())
-        };
-        match self {
-            Batch::Items(items) => items.as_slice().iter().try_for_each(put)?,
-            Batch::Fixed(all, width, Element::Bytes) => {
-                for item in all.as_bytes().chunks_exact(*width) {
-                    put(PyBytes::new(all.py(), item).as_any())?;
-                }
-            }
-            Batch::Fixed(all, width, element) => {
-                for item in all.as_bytes().chunks_exact(*width) {
-                    let (negative, magnitude) = int_of(item, *element == Element::Signed);
-                    encode_int(negative, magnitude, &mut bytes);
-                    ends.push(bytes.len());
-                }
-            }
-        }
-        Ok((bytes, ends))
-    }
-}
-
-fn pieces<'a>(bytes: &'a [u8], ends: &[usize]) -> Vec<&'a [u8]> {
-    let mut from = 0;
-    let pieces = ends.iter().map(|&end| &bytes[std::mem::replace(&mut from, end)..end]);
-    pieces.collect()
-}
 
 /// A key, its number in the batch, its hash, and where it probably is.
 struct Item<'a> {
@@ -150,40 +47,13 @@ fn in_groups<'a>(
 }
 
 impl HashMap {
-    /// Runs `body` with the bytes of all keys.
-    fn with_keys<'py, T>(
-        &self,
-        keys: &Bound<'py, PyAny>,
-        body: impl FnOnce(&[&[u8]], bool) -> PyResult<T>,
-    ) -> PyResult<T> {
-        let batch = Batch::of("keys", keys)?;
-        if self.raw {
-            return body(&batch.raw("a key")?, batch.is_array());
-        }
-        let (bytes, ends) = batch.encoded(key::encode, key::encode_int)?;
-        body(&pieces(&bytes, &ends), batch.is_array())
-    }
-
-    fn with_values<'py, T>(
-        &self,
-        values: &Bound<'py, PyAny>,
-        body: impl FnOnce(&[&[u8]]) -> PyResult<T>,
-    ) -> PyResult<T> {
-        let batch = Batch::of("values", values)?;
-        if self.raw {
-            return body(&batch.raw("a value")?);
-        }
-        let (bytes, ends) = batch.encoded(value::encode, value::encode_int)?;
-        body(&pieces(&bytes, &ends))
-    }
-
     /// The value of an item in `record`, if it is where it was foreseen.
     #[inline(always)]
     fn foreseen(&self, item: &Item<'_>, record: &mut Vec<u8>) -> Option<Range<usize>> {
-        let mut glance = Glance::new(&self.attached.engine);
+        let mut glance = Glance::new(&self.map.attached.engine);
         let foreseen = item.foreseen.as_ref()?;
-        let range = self.map.get_foreseen(&mut glance, foreseen, item.key, record)?;
-        self.attached.ensure_intact().is_ok().then_some(range)
+        let range = self.map.structure.get_foreseen(&mut glance, foreseen, item.key, record)?;
+        self.map.attached.ensure_intact().is_ok().then_some(range)
     }
 
     fn get_list<'py>(
@@ -192,11 +62,11 @@ impl HashMap {
         keys: &[&[u8]],
         default: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        self.attached.ensure_open()?;
-        let inside = self.attached.is_inside(py)?;
+        self.map.attached.ensure_open()?;
+        let inside = self.map.attached.is_inside(py)?;
         let mut values = Vec::with_capacity(keys.len());
         let mut raised = None;
-        Self::with_buffers(|buffers| {
+        with_buffers(|buffers| {
             let record = &mut buffers.record;
             let mut get = |item: Item<'_>| {
                 if item.number % SIGNALS_APART == SIGNALS_APART - 1 {
@@ -208,18 +78,18 @@ impl HashMap {
                     None => self.find_bytes(py, item.hash, item.key, record)?,
                 };
                 values.push(match found {
-                    Some(range) => self.decode(py, &record[range])?,
+                    Some(range) => self.map.decode(py, &record[range])?,
                     None => default.clone(),
                 });
                 Ok(())
             };
-            let done = in_groups(&self.attached.engine, self.map, keys, |item| {
+            let done = in_groups(&self.map.attached.engine, self.map.structure, keys, |item| {
                 get(item).map_err(|error| {
                     raised = Some(error);
                     Error::Interrupted
                 })
             });
-            done.map_err(|error| self.attached.raise(error, raised.take()))
+            done.map_err(|error| self.map.attached.raise(error, raised.take()))
         })?;
         Ok(values)
     }
@@ -231,8 +101,8 @@ impl HashMap {
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> PyResult<Option<Range<usize>>> {
-        let map = self.map;
-        self.attached.read(
+        let map = self.map.structure;
+        self.map.attached.read(
             py,
             reading!(map: Map, hash: Hash, key: &'a [u8], record: &'a mut Vec<u8>;
                 Option<Range<usize>>; |access| map.get_hashed(access, *hash, key, record)),
@@ -246,8 +116,8 @@ impl HashMap {
         keys: &[&[u8]],
         default: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let map = self.map;
-        let (bytes, ends) = self.attached.detached(py, |engine, patience| {
+        let map = self.map.structure;
+        let (bytes, ends) = self.map.attached.detached(py, |engine, patience| {
             let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(keys.len()));
             let mut record = Vec::new();
             in_groups(engine, map, keys, |item| {
@@ -271,7 +141,7 @@ impl HashMap {
         let mut from = 0;
         ends.into_iter()
             .map(|end| match end {
-                Some(end) => self.decode(py, &bytes[std::mem::replace(&mut from, end)..end]),
+                Some(end) => self.map.decode(py, &bytes[std::mem::replace(&mut from, end)..end]),
                 None => Ok(default.clone()),
             })
             .collect()
@@ -289,8 +159,8 @@ impl HashMap {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let values = self.with_keys(keys, |keys, is_array| {
-            if is_array && !self.attached.is_inside(py)? {
+        let values = self.map.with_keys(keys, |keys, is_array| {
+            if is_array && !self.map.attached.is_inside(py)? {
                 self.get_array(py, keys, &default)
             } else {
                 self.get_list(py, keys, &default)
@@ -307,9 +177,9 @@ impl HashMap {
         keys: &Bound<'_, PyAny>,
         values: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let map = self.map;
-        self.with_keys(keys, |keys, _| {
-            self.with_values(values, |values| {
+        let map = self.map.structure;
+        self.map.with_keys(keys, |keys, _| {
+            self.map.with_values(values, |values| {
                 if keys.len() != values.len() {
                     return Err(PyValueError::new_err(format!(
                         "{} keys and {} values: put_many needs as many of one as of the other",
@@ -317,15 +187,17 @@ impl HashMap {
                         values.len()
                     )));
                 }
-                if self.attached.is_inside(py)? {
+                if self.map.attached.is_inside(py)? {
                     let mut record = Vec::new();
                     let mut pairs = keys.iter().zip(values);
                     return pairs.try_for_each(|(key, value)| {
                         let record = &mut record;
-                        self.attached.write(py, |tx| map.put(tx, key, value, record).map(|_| ()))
+                        self.map
+                            .attached
+                            .write(py, |tx| map.put(tx, key, value, record).map(|_| ()))
                     });
                 }
-                self.attached.detached(py, |engine, patience| {
+                self.map.attached.detached(py, |engine, patience| {
                     let mut lane = engine.lane(patience)?;
                     let mut record = Vec::new();
                     in_groups(engine, map, keys, |Item { number, key, hash, foreseen }| {
@@ -344,19 +216,19 @@ impl HashMap {
     /// Deletes all of these keys that are there, one commit a key; returns how many were.
     #[pyo3(signature = (keys, /))]
     fn delete_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let map = self.map;
-        self.with_keys(keys, |keys, _| {
+        let map = self.map.structure;
+        self.map.with_keys(keys, |keys, _| {
             let mut record = Vec::new();
             let mut deleted = 0;
-            if self.attached.is_inside(py)? {
+            if self.map.attached.is_inside(py)? {
                 for key in keys {
                     let record = &mut record;
-                    let found = self.attached.write(py, |tx| map.delete(tx, key, record))?;
+                    let found = self.map.attached.write(py, |tx| map.delete(tx, key, record))?;
                     deleted += usize::from(found.is_some());
                 }
                 return Ok(deleted);
             }
-            self.attached.detached(py, |engine, patience| {
+            self.map.attached.detached(py, |engine, patience| {
                 let mut lane = engine.lane(patience)?;
                 in_groups(engine, map, keys, |Item { key, hash, foreseen, .. }| {
                     patience.begin()?;

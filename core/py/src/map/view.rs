@@ -1,6 +1,6 @@
-//! `HashMap.view`: a value where it is, without a copy.
+//! `view`: a value where it is, without a copy.
 
-use super::{Buffers, HashMap};
+use super::{Buffers, Map, with_buffers};
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
 use crate::wait::Waiter;
@@ -13,7 +13,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use vasmem_engine::{Offset, Pin};
 use vasmem_memory::Memory;
-use vasmem_structs::hashmap::HashMap as Map;
+use vasmem_structs::Keyed;
 use vasmem_structs::record::Located;
 
 /// A pinned value; the memoryviews over it keep it, and it keeps the mapping.
@@ -61,7 +61,7 @@ impl Pinned {
     }
 }
 
-impl HashMap {
+impl<S: Keyed> Map<S> {
     fn pinned<'py>(
         &self,
         py: Python<'py>,
@@ -69,8 +69,8 @@ impl HashMap {
         record: &mut Vec<u8>,
     ) -> PyResult<Option<Bound<'py, Pinned>>> {
         let attached = &self.attached;
-        let map = self.map;
-        let mut find = reading!(map: Map, key: &'a [u8], record: &'a mut Vec<u8>;
+        let map = self.structure;
+        let mut find = reading!(<S: Keyed> map: S, key: &'a [u8], record: &'a mut Vec<u8>;
         Option<(Offset, Located)>; |access| {
             Ok(map.locate(access, key, record)?.map(|found| (found.block, found)))
         });
@@ -100,24 +100,23 @@ impl HashMap {
     #[cold]
     fn no_bytes(&self) -> PyErr {
         Exception::WrongType.error(format!(
-            "view() shows values of type bytes, this one in hash map {:?} is of another: read it \
-             with [...]",
+            "view() shows values of type bytes, this one in {} {:?} is of another: read it with \
+             [...]",
+            S::NOUN,
             self.name
         ))
     }
 }
 
-#[pymethods]
-impl HashMap {
+impl<S: Keyed> Map<S> {
     /// The value, which is bytes, as a read-only memoryview of the segment itself.
-    #[pyo3(signature = (key, /))]
-    fn view<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+    pub fn view<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
         let py = key.py();
         self.attached.ensure_open()?;
         let engine = &self.attached.engine;
         let writes = engine.host.is_some() && engine.geometry.has_pins();
         if writes && !self.attached.is_inside(py)? {
-            let pinned = Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+            let pinned = with_buffers(|Buffers { key: encoded, record, .. }| {
                 let bytes = self.key(key, encoded)?;
                 self.pinned(py, bytes, record)
             })?;

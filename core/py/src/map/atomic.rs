@@ -1,32 +1,27 @@
-//! Operations that look and change as one: `add`, `setdefault`, `pop`, `popitem`, `incr`,
+//! Operations that look and change as one: `add`, `setdefault`, `pop`, `incr`,
 //! `compare_and_set`, `modify`.
 //!
 //! Those that call Python in between do not hold anything meanwhile: they read a value, make a new
 //! one of it, and put that only if the value is still the one that was read, again and again until
 //! nobody was in between.
 
-use super::{Buffers, HashMap, raw_bytes};
+use super::{Buffers, Map, raw_bytes, with_buffers};
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
 use crate::wait::Waiter;
-use crate::{key, reading, value};
+use crate::{reading, value};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyTuple};
 use std::ops::Range;
-use std::sync::Mutex;
 use vasmem_engine::{Holder, Patience};
-use vasmem_structs::hashmap::{Cursor, HashMap as Map};
+use vasmem_structs::Keyed;
 use vasmem_structs::record::Expected;
 
-/// Keys that `popitem` has seen and not tried yet, and where it goes on looking.
-#[derive(Default)]
-pub(super) struct Popping(Mutex<(Cursor, Vec<Vec<u8>>)>);
-
-impl HashMap {
-    fn value_bytes(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+impl<S: Keyed> Map<S> {
+    pub fn value_bytes(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         if self.raw {
-            return raw_bytes("a value", value).map(<[u8]>::to_vec);
+            return raw_bytes::<S>("a value", value).map(<[u8]>::to_vec);
         }
         let mut document = Vec::new();
         value::encode(value, &mut document)?;
@@ -34,21 +29,21 @@ impl HashMap {
     }
 
     /// The present value of a key, as a range of `record`.
-    fn present(
+    pub fn present(
         &self,
         py: Python<'_>,
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> PyResult<Option<Range<usize>>> {
-        let map = self.map;
+        let map = self.structure;
         self.attached.read(
             py,
-            reading!(map: Map, key: &'a [u8], record: &'a mut Vec<u8>; Option<Range<usize>>;
-                |access| map.get(access, key, record)),
+            reading!(<S: Keyed> map: S, key: &'a [u8], record: &'a mut Vec<u8>;
+                Option<Range<usize>>; |access| map.get(access, key, record)),
         )
     }
 
-    fn put_if(
+    pub fn put_if(
         &self,
         py: Python<'_>,
         key: &[u8],
@@ -56,16 +51,16 @@ impl HashMap {
         bytes: &[u8],
     ) -> PyResult<bool> {
         let mut record = Vec::new();
-        self.attached.write(py, |tx| self.map.put_if(tx, key, expected, bytes, &mut record))
+        self.attached.write(py, |tx| self.structure.put_if(tx, key, expected, bytes, &mut record))
     }
 
-    fn take(
+    pub fn take(
         &self,
         py: Python<'_>,
         key: &[u8],
         record: &mut Vec<u8>,
     ) -> PyResult<Option<Range<usize>>> {
-        self.attached.write(py, |tx| self.map.delete(tx, key, record))
+        self.attached.write(py, |tx| self.structure.delete(tx, key, record))
     }
 
     /// Replaces the value of a key by what `renew` makes of it, and returns that; `None` from
@@ -76,7 +71,7 @@ impl HashMap {
         mut renew: impl FnMut(Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.py();
-        Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+        with_buffers(|Buffers { key: encoded, record, .. }| {
             let key = self.key(key, encoded)?;
             let mut rounds = Rounds::new(&self.attached, py);
             loop {
@@ -91,36 +86,6 @@ impl HashMap {
                 rounds.pause()?;
             }
         })
-    }
-
-    /// A key from somewhere in the map, with its value, taken out.
-    fn pop_any(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Vec<u8>)>> {
-        let lock = || self.popping.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (mut cursor, mut keys) = std::mem::take(&mut *lock());
-        let mut record = Vec::new();
-        let mut wrapped = false;
-        loop {
-            while let Some(key) = keys.pop() {
-                if let Some(range) = self.take(py, &key, &mut record)? {
-                    *lock() = (cursor, keys);
-                    return Ok(Some((key, record[range].to_vec())));
-                }
-            }
-            if cursor.is_done() {
-                if wrapped {
-                    return Ok(None);
-                }
-                (cursor, wrapped) = (Cursor::default(), true);
-            }
-            let map = self.map;
-            let (items, next) = self.attached.read(
-                py,
-                reading!(map: Map, cursor: Cursor; (Vec<(Vec<u8>, Vec<u8>)>, Cursor);
-                    |access| map.scan(access, *cursor, false)),
-            )?;
-            keys.extend(items.into_iter().map(|(key, _)| key));
-            cursor = next;
-        }
     }
 }
 
@@ -171,21 +136,18 @@ fn default_of<'py>(name: &str, rest: &Bound<'py, PyTuple>) -> PyResult<Option<Bo
     }
 }
 
-#[pymethods]
-impl HashMap {
+impl<S: Keyed> Map<S> {
     /// Gives the key this value if it is not there yet; whether it was not.
-    #[pyo3(signature = (key, value, /))]
-    fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let bytes = self.value_bytes(value)?;
-        Self::with_buffers(|buffers| {
+        with_buffers(|buffers| {
             let encoded = self.key(key, &mut buffers.key)?;
             self.put_if(key.py(), encoded, Expected::Absent, &bytes)
         })
     }
 
     /// The value of the key; if it is not there, gives it `default`.
-    #[pyo3(signature = (key, default=None, /))]
-    fn setdefault<'py>(
+    pub fn setdefault<'py>(
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
@@ -203,15 +165,14 @@ impl HashMap {
     }
 
     /// Removes the key and returns the value that it had.
-    #[pyo3(signature = (key, /, *default))]
-    fn pop<'py>(
+    pub fn pop<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let default = default_of("pop", default)?;
         let py = key.py();
-        let value = Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+        let value = with_buffers(|Buffers { key: encoded, record, .. }| {
             let bytes = self.key(key, encoded)?;
             let found = self.take(py, bytes, record)?;
             found.map(|range| self.decode(py, &record[range])).transpose()
@@ -219,19 +180,8 @@ impl HashMap {
         value.or(default).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
     }
 
-    /// Removes any one item and returns it.
-    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let Some((key, value)) = self.pop_any(py)? else {
-            let text = format!("popitem(): hash map {:?} is empty", self.name);
-            return Err(PyKeyError::new_err(text));
-        };
-        let key = if self.raw { self.decode(py, &key)? } else { key::decode(py, &key)? };
-        Ok((key, self.decode(py, &value)?))
-    }
-
     /// Adds `by` to the number that is the value of the key, 0 if it is not there; the sum.
-    #[pyo3(signature = (key, by=None, /))]
-    fn incr<'py>(
+    pub fn incr<'py>(
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
@@ -239,7 +189,8 @@ impl HashMap {
     ) -> PyResult<Bound<'py, PyAny>> {
         if self.raw {
             return Err(Exception::WrongType.error(format!(
-                "hash map {:?} is raw, its values are bytes: use modify(), or one that is not raw",
+                "{} {:?} is raw, its values are bytes: use modify(), or one that is not raw",
+                S::NOUN,
                 self.name
             )));
         }
@@ -252,9 +203,10 @@ impl HashMap {
             None => Ok(Some(by.clone())),
             Some(old) if is_number(&old) => old.add(&by).map(Some),
             Some(old) => Err(Exception::WrongType.error(format!(
-                "the value of key {} in hash map {:?} is {}, not an int or a float: incr() cannot \
-                 add to it",
+                "the value of key {} in {} {:?} is {}, not an int or a float: incr() cannot add \
+                 to it",
                 key.repr()?,
+                S::NOUN,
                 self.name,
                 old.get_type().name()?
             ))),
@@ -263,15 +215,14 @@ impl HashMap {
     }
 
     /// Gives the key the value `new` if its value equals `old`; whether it did.
-    #[pyo3(signature = (key, old, new, /))]
-    fn compare_and_set(
+    pub fn compare_and_set(
         &self,
         key: &Bound<'_, PyAny>,
         old: &Bound<'_, PyAny>,
         new: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let (py, wanted, bytes) = (key.py(), self.value_bytes(old)?, self.value_bytes(new)?);
-        Self::with_buffers(|Buffers { key: encoded, record, .. }| {
+        with_buffers(|Buffers { key: encoded, record, .. }| {
             let key = self.key(key, encoded)?;
             let mut rounds = Rounds::new(&self.attached, py);
             loop {
@@ -298,8 +249,7 @@ impl HashMap {
     }
 
     /// Gives the key the value `fn(value)`, and returns that.
-    #[pyo3(signature = (key, function, /, *default))]
-    fn modify<'py>(
+    pub fn modify<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         function: &Bound<'py, PyAny>,
