@@ -188,6 +188,10 @@ numbered! {
         PinsNotLookedAt = 41,
         /// A pinned block is freed at once.
         PinnedFreed = 42,
+        /// The mark says CLEAN before all is written back.
+        CleanBeforeSync = 43,
+        /// A commit goes on before the medium knows that the mark is no longer CLEAN.
+        DirtyNotSynced = 44,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Holder, Result};
 use crate::host::{Host, Patience};
+use crate::lab::{Mutation, mutated};
 use crate::layout::header;
 use crate::segment::Segment;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -51,7 +52,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             return Ok(());
         }
         self.memory.store(header::MARK, DIRTYING, Release);
-        self.memory.sync()?;
+        if !mutated(Mutation::DirtyNotSynced) {
+            self.memory.sync()?;
+        }
         self.memory.store(header::MARK, DIRTY, Release);
         Ok(())
     }
@@ -91,7 +94,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
     }
 
     fn make_clean(&self) -> Result<()> {
-        self.write_back()?;
+        if !mutated(Mutation::CleanBeforeSync) {
+            self.write_back()?;
+        }
         if !self.marked {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! Simulated processes over one memory, for tests and models: a kernel that keeps byte locks, kills
-//! that drop them, and a medium that forgets at a power failure what was not flushed.
+//! that drop them, a medium that forgets at a power failure what was not flushed, and a file that
+//! forgets what was not synced.
 //!
 //! Under `--cfg loom` only the words that [`Machine::track`] names are loom's: the others never
 //! change while a model's threads run, or are of no interest to it.
@@ -8,7 +9,7 @@ use crate::error::{Error, Holder, Result};
 use crate::host::{Host, Patience};
 use crate::layout::{GRANULE, Geometry, HEADER_BYTES, Kind, LINE, Meta, descriptor};
 use crate::segment::Segment;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,9 +35,22 @@ struct Media {
     clock: u64,
 }
 
+/// What was done to a file: stores, and syncs that came to their end.
+enum Step {
+    Store(Offset, u64),
+    Sync,
+}
+
+/// All steps since all was durable.
+struct Journal {
+    durable: Vec<u64>,
+    steps: Vec<Step>,
+}
+
 /// The words of a machine.
 struct Ram {
     words: Vec<AtomicU64>,
+    journal: std::sync::Mutex<Option<Journal>>,
     media: Option<std::sync::Mutex<Media>>,
     #[cfg(loom)]
     tracked: std::sync::OnceLock<Tracked>,
@@ -159,6 +173,45 @@ impl Machine {
         let _ = ranges;
     }
 
+    /// From here on the memory is a file in the page cache, all of it written back now.
+    pub fn keep_journal(&self) {
+        let durable = self.ram.words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+        let mut journal = self.ram.journal.lock().expect("no test panics with it");
+        *journal = Some(Journal { durable, steps: Vec::new() });
+    }
+
+    /// Stores and syncs so far.
+    pub fn steps(&self) -> usize {
+        let journal = self.ram.journal.lock().expect("no test panics with it");
+        journal.as_ref().map_or(0, |journal| journal.steps.len())
+    }
+
+    /// The machine if the power had failed after so many steps: each word is as at the last sync,
+    /// or as any store since left it. `pick` chooses a number below the given one.
+    pub fn crash_after(&self, steps: usize, mut pick: impl FnMut(usize) -> usize) -> Machine {
+        let journal = self.ram.journal.lock().expect("no test panics with it");
+        let journal = journal.as_ref().expect("a journal is kept");
+        let mut words = journal.durable.clone();
+        let mut since: BTreeMap<Offset, Vec<u64>> = BTreeMap::new();
+        for step in &journal.steps[..steps] {
+            match step {
+                Step::Store(at, value) => since.entry(*at).or_default().push(*value),
+                Step::Sync => {
+                    for (at, values) in std::mem::take(&mut since) {
+                        words[at as usize / 8] = values[values.len() - 1];
+                    }
+                }
+            }
+        }
+        for (at, values) in since {
+            // The last choice is what was there before.
+            if let Some(&value) = values.get(pick(values.len() + 1)) {
+                words[at as usize / 8] = value;
+            }
+        }
+        Machine::over(Ram::new(words, Medium::Volatile), self.geometry)
+    }
+
     /// The machine after a power failure: all processes are gone, and of each word that is not
     /// surely durable `keep` tells whether its last store persisted.
     pub fn crash(&self, mut keep: impl FnMut(Offset) -> bool) -> Machine {
@@ -183,6 +236,7 @@ impl Ram {
         });
         Ram {
             words: words.into_iter().map(AtomicU64::new).collect(),
+            journal: std::sync::Mutex::default(),
             media,
             #[cfg(loom)]
             tracked: std::sync::OnceLock::new(),
@@ -210,6 +264,13 @@ impl Ram {
         })
     }
 
+    fn note(&self, step: Step) {
+        let mut journal = self.journal.lock().expect("no test panics with it");
+        if let Some(journal) = journal.as_mut() {
+            journal.steps.push(step);
+        }
+    }
+
     fn word(&self, at: Offset) -> &AtomicU64 {
         assert!(at.is_multiple_of(8), "the engine checks offsets: {at}");
         &self.words[at as usize / 8]
@@ -231,6 +292,7 @@ impl Memory for Port {
             return word.store(value, order);
         }
         self.ram.word(at).store(value, order);
+        self.ram.note(Step::Store(at, value));
     }
 
     fn cas(
@@ -245,7 +307,11 @@ impl Memory for Port {
         if let Some(word) = self.ram.tracked(at) {
             return word.compare_exchange(old, new, success, failure);
         }
-        self.ram.word(at).compare_exchange(old, new, success, failure)
+        let done = self.ram.word(at).compare_exchange(old, new, success, failure);
+        if done.is_ok() {
+            self.ram.note(Step::Store(at, new));
+        }
+        done
     }
 
     fn copy_out(&self, at: Offset, into: &mut [u8]) {
@@ -302,6 +368,11 @@ impl Memory for Port {
                 media.words[first..first + 8].copy_from_slice(&words);
             }
         }
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.ram.note(Step::Sync);
+        Ok(())
     }
 
     fn needs_flush(&self) -> bool {

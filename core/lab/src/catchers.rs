@@ -42,6 +42,8 @@ const NEWCOMER: Catcher = of("counterexamples", "a_slow_reader_notices_the_newco
 const LATE_PIN: Catcher = of("pins", "a_pin_that_comes_too_late_pins_what_is_there_now");
 const PINS_AFTER_LOCKS: Catcher = of("pins", "a_commit_looks_at_pins_after_its_locks");
 const PINNED_STAYS: Catcher = of("pins", "a_pinned_block_stays_until_it_is_unpinned");
+const MARK: Catcher = of("marks", "a_clean_file_holds_all_whenever_the_power_fails");
+const DEAD_MARKER: Catcher = of("marks", "a_writer_dies_and_the_next_one_syncs");
 const PINNING: Catcher = of("loom", "pins::a_block_is_pinned_while_another_frees_it");
 const READER: Catcher = of("loom", "readers::a_plain_reader_meets_a_commit");
 const SLOW: Catcher = of("loom", "readers::a_slow_reader_meets_the_next_record");
@@ -94,5 +96,7 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         PinNotLookedAtAgain => &[LATE_PIN],
         PinsNotLookedAt => &[PINS_AFTER_LOCKS, PINNING],
         PinnedFreed => &[PINNED_STAYS],
+        CleanBeforeSync => &[DEAD_MARKER],
+        DirtyNotSynced => &[MARK],
     }
 }
