@@ -37,6 +37,24 @@ def _foreign() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _OWN}
 
 
+def _load(entry: EntryPoint) -> Backend:
+    """A backend of others; whatever is wrong with it is in the way of nobody else."""
+    package = entry.dist.name if entry.dist else entry.value
+    try:
+        loaded = entry.load()()
+    except Exception as error:
+        raise BackendUnavailable(
+            f"the backend {entry.name!r} of the package {package} cannot be loaded "
+            f"({type(error).__name__}: {error}); repair or uninstall that package"
+        ) from error
+    if not isinstance(loaded, Backend):
+        raise BackendUnavailable(
+            f"the backend {entry.name!r} of the package {package} is not what "
+            "vasmem.backends.Backend describes; repair or uninstall that package"
+        )
+    return loaded
+
+
 def available() -> list[str]:
     """Names of all backends, sorted; being listed does not mean that this machine can run it."""
     return sorted([*_OWN, *_foreign()])
@@ -48,8 +66,7 @@ def get(name: str) -> Backend:
     if name in _OWN:
         return _OWN[name]()
     if entry := _foreign().get(name):
-        loaded: Backend = entry.load()()
-        return loaded
+        return _load(entry)
     raise BackendUnavailable(
         f"no backend is named {name!r}; there are: {', '.join(available())}. Others come with "
         f"packages that register an entry point of the group {GROUP!r}"
