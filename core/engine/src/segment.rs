@@ -167,6 +167,15 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.memory.load(header::LANES_USED, Acquire).min(self.geometry.lanes)
     }
 
+    /// Runs `reading` once, at a glance.
+    ///
+    /// # Errors
+    /// Those of `reading`; `Conflict` where a closer look is needed.
+    #[inline(always)]
+    pub fn glance<T>(&self, reading: &mut impl Reading<T>) -> Result<T> {
+        reading.run(&mut Glance::new(self))
+    }
+
     /// Runs `reading` until its view was consistent, first at a glance. As [`Segment::read`].
     ///
     /// # Errors
@@ -177,7 +186,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         patience: &mut dyn Patience,
         reading: &mut impl Reading<T>,
     ) -> Result<T> {
-        match reading.run(&mut Glance::new(self)) {
+        match self.glance(reading) {
             Err(Error::Conflict) => self.consult_closely(patience, reading),
             done => done,
         }

@@ -195,8 +195,19 @@ impl Attached {
         if self.is_inside(py)? {
             return self.inside(py, |tx| body.run(tx));
         }
+        // Nearly always enough. Only the value is moved: whole results are slow to copy.
+        if let Ok(value) = self.engine.glance(&mut body)
+            && self.ensure_intact().is_ok()
+        {
+            return Ok(value);
+        }
+        self.read_closely(py, &mut body)
+    }
+
+    #[cold]
+    fn read_closely<T>(&self, py: Python<'_>, body: &mut impl Reading<T>) -> PyResult<T> {
         let mut waiter = Waiter::new(py, self.timeout_s());
-        let done = self.engine.consult(&mut waiter, &mut body);
+        let done = self.engine.consult(&mut waiter, body);
         self.settle(done, &mut waiter)
     }
 
