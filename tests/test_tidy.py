@@ -20,7 +20,7 @@ CANARIES = {
     "unfinished": ("core/a.rs", "fn f() { to" + "do!() }\n"),
     "private_path": ("docs/a.md", "see /ho" + "me/ada/notes\n"),
     "trailing_space": ("docs/a.md", "word \n"),
-    "import_arrow": ("backends/shm.py", "from vasmem.segment import attach\n"),
+    "import_arrow": ("backends/shm.py", "from vasmem.opening import attach\n"),
     "unsafe_elsewhere": ("core/structs/src/a.rs", "fn f() { unsafe { g() } }\n"),
 }
 

@@ -6,6 +6,8 @@ import pytest
 
 import vasmem
 
+Make = Callable[..., vasmem.Segment]
+
 
 @pytest.fixture
 def maps(segment: vasmem.Segment) -> tuple[vasmem.HashMap, vasmem.HashMap]:
@@ -87,14 +89,56 @@ def test_values_are_replaced_in_tables_that_were_just_split(segment: vasmem.Segm
     assert dict(users) == {number: "now" if number < 300 else "new" for number in range(9_000)}
 
 
-def test_transactions_do_not_nest(segment: vasmem.Segment, maps: Maps) -> None:
-    one, _ = maps
+def test_one_inside_another_is_undone_alone(segment: vasmem.Segment, maps: Maps) -> None:
+    one, two = maps
+    one["kept"] = 0
     with segment.transaction():
         one["outer"] = 1
-        with pytest.raises(vasmem.VasmemError, match="nest"), segment.transaction():
-            one["inner"] = 2
-        one["more"] = 3
-    assert dict(one) == {"outer": 1, "more": 3}
+        with pytest.raises(ValueError, match="no"), segment.transaction():
+            one["kept"] = 2
+            one["inner"] = "x" * 20_000
+            del one["outer"]
+            two[b"k"] = b"v"
+            with segment.transaction():
+                two[b"deeper"] = b"v"
+            raise ValueError("no")
+        assert dict(one) == {"kept": 0, "outer": 1}
+        assert dict(two) == {}
+        with segment.transaction():
+            one["more"] = 3
+    assert dict(one) == {"kept": 0, "outer": 1, "more": 3}
+
+
+def test_what_was_undone_inside_leaves_no_block(segment: vasmem.Segment, maps: Maps) -> None:
+    one, _ = maps
+    for _ in range(3):
+        with segment.transaction():
+            for number in range(600):
+                one[number] = "old"
+            with pytest.raises(KeyError), segment.transaction():
+                for number in range(3000):
+                    one[number] = "x" * (number % 300)
+                raise KeyError
+            assert len(one) == 600
+            one.clear()
+    assert len(one) == 0
+    assert segment.check() == []
+
+
+def test_an_operation_that_failed_half_way_is_never_committed(make: Make) -> None:
+    segment = make(size="1M", max_size="2M")
+    one = segment.hashmap("one")
+    one["kept"] = 1
+    with pytest.raises(vasmem.VasmemError, match="half-way"), segment.transaction():
+        one["lost"] = 1
+        with pytest.raises(vasmem.SegmentFull):
+            one["large"] = "x" * 3_000_000
+    assert dict(one) == {"kept": 1}
+    with segment.transaction():
+        one["outer"] = 1
+        with pytest.raises(vasmem.SegmentFull), segment.transaction():
+            one["large"] = "x" * 3_000_000
+    assert dict(one) == {"kept": 1, "outer": 1}
 
 
 def test_it_belongs_to_its_thread(segment: vasmem.Segment, maps: Maps) -> None:

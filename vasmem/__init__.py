@@ -19,8 +19,9 @@ from vasmem.errors import (
 )
 from vasmem.hashmap import HashMap
 from vasmem.listing import SegmentInfo, segments
+from vasmem.opening import attach, create, open, remove
 from vasmem.promises import Promises
-from vasmem.segment import Segment, attach, create, open, remove
+from vasmem.segment import Segment
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,8 @@ import os
 from vasmem import _core
 from vasmem.backends import Opened
 from vasmem.errors import SegmentFull
-from vasmem.segment import MODE, Segment, attach, find
+from vasmem.opening import MODE, attach, find
+from vasmem.segment import Segment
 
 _PIECE_BYTES = 1 << 20
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from vasmem import _core
 from vasmem.backends import Opened
+from vasmem.opening import MODE, SIZE, find
 from vasmem.promises import Promises
-from vasmem.segment import MODE, SIZE, find
 from vasmem.sizes import parse_size
 
 

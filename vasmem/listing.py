@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vasmem import backends
 from vasmem.errors import BackendUnavailable, VasmemError
 from vasmem.names import Target
-from vasmem.segment import attach
+from vasmem.opening import attach
 
 
 @dataclass(frozen=True)

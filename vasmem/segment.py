@@ -1,28 +1,21 @@
-"""Segment: a named region of memory with structures in it; the one caller of backends and core."""
+"""Segment: a named region of memory with structures in it."""
 
 from __future__ import annotations
 
-import atexit
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from vasmem import _core, backends
-from vasmem.backends import Opened
-from vasmem.errors import SegmentExists, SegmentNotFound, VasmemError, WrongType
+from vasmem import _core, transactions
+from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
-from vasmem.huge import HugePages, huge_bytes, wants_huge_pages
-from vasmem.names import Target, parse_name
-from vasmem.promises import Promise, Promises
-from vasmem.sizes import format_size, parse_size
+from vasmem.huge import huge_bytes
+from vasmem.names import Target
+from vasmem.promises import Promises
+from vasmem.sizes import format_size
 
-SIZE = "1M"
-SIZE_MAX = "64G"
-MODE = 0o600
-# `open` attaches or creates; it starts over when others create and remove that name meanwhile.
-_TRIES_MAX = 100
-# A program that ends without closing leaves its files clean all the same.
-atexit.register(_core.leave_all)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Segment(Mapping[str, HashMap[Any, Any]]):
@@ -128,19 +121,30 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
         return any(name == known for known, _ in self._core.names())
 
     @contextmanager
-    def transaction(self, timeout: float | None = None) -> Iterator[Segment]:
+    def transaction(
+        self, timeout: float | None = None, *, readonly: bool = False
+    ) -> Iterator[Segment]:
         """All or nothing, across structures; an exception inside undoes everything.
 
         Others go on reading and see nothing before the end; writers wait. `timeout` in seconds
-        bounds the wait for another transaction; LockTimeout names who holds it.
+        bounds the wait for another transaction; LockTimeout names who holds it. Inside another
+        transaction it is a part of that one, which an exception undoes alone.
+
+        With `readonly` nothing can be written and nobody waits: all that is read inside was so at
+        one time, or ConflictError tells that others changed it.
         """
-        self._core.begin(timeout)
-        try:
+        with transactions.transaction(self._core, "reading" if readonly else "alone", timeout):
             yield self
-        except BaseException:
-            self._core.rollback()
-            raise
-        self._core.commit()
+
+    def atomic(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorator: runs a function as one transaction, again and again until it commits.
+
+        Others are not stopped: where they changed what it has read, its writes are forgotten and
+        it runs anew, so it must do nothing else that counts; after some runs it makes them wait.
+        An exception undoes everything. On a read-only attachment it reads consistently, and raises
+        ConflictError if it could not within `timeout` seconds. Raises WrongType for coroutines.
+        """
+        return transactions.atomic(self._core, function)
 
     def check(self) -> list[tuple[int, str, str]]:
         """Walk everything and return what breaks which invariant: (number, place, text).
@@ -189,150 +193,3 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
             f"<Segment {self.name!r}, {access}"
             f"{format_size(self.used)} used of at most {format_size(self.max_size)}>"
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reattach, (self.url, self.uuid, self.readonly)
-
-
-def create(
-    name: str,
-    *,
-    size: int | str = SIZE,
-    max_size: int | str = SIZE_MAX,
-    mode: int = MODE,
-    promise: Promise | None = None,
-    huge_pages: HugePages = "try",
-) -> Segment:
-    """Make a segment and attach it. Raises SegmentExists.
-
-    `size` bytes are backed at once, more as needed up to `max_size`; both also as text ("64M").
-    `mode` is its permission bits, whatever the umask. `promise` is what it must survive, "kill"
-    or "power": BackendUnavailable where the backend does not promise that. `huge_pages` "try" asks
-    for pages of 2 MiB, which make large maps faster, and "never" does not; `info()["huge"]` tells
-    how many came.
-    """
-    target, backend = find(name, promise)
-    wants_huge_pages(huge_pages)
-    size_bytes, max_size_bytes = parse_size(size), parse_size(max_size)
-    if size_bytes > max_size_bytes:
-        raise ValueError(f"size {size} of {target} is above its max_size {max_size}")
-    promises = backend.promises
-
-    def fill(made: Opened) -> None:
-        _core.Segment.format(
-            made.fd,
-            name=str(target),
-            size=size_bytes,
-            max_size=max_size_bytes,
-            flush=promises.flush,
-            marked=promises.marked,
-            huge=wants_huge_pages(huge_pages),
-        )
-
-    opened = backend.create(target.path, mode=mode, fill=fill)
-    return _attached(target, opened, backend.promises, readonly=False, huge_pages=huge_pages)
-
-
-def attach(
-    name: str,
-    *,
-    readonly: bool = False,
-    owner: str | None = None,
-    promise: Promise | None = None,
-    huge_pages: HugePages = "try",
-) -> Segment:
-    """Attach an existing segment. Raises SegmentNotFound, PermissionDenied.
-
-    Read-only takes no more than read permission and never disturbs writers. A segment of a user
-    other than oneself or root is accepted only if `owner` is that user's name, or "any".
-    `huge_pages` is as for `create`; it is about what this process will grow the segment by.
-    """
-    target, backend = find(name, promise)
-    wants_huge_pages(huge_pages)
-    opened = backend.open(target.path, readonly=readonly, owner=owner)
-    return _attached(target, opened, backend.promises, readonly=readonly, huge_pages=huge_pages)
-
-
-def open(
-    name: str,
-    *,
-    size: int | str = SIZE,
-    max_size: int | str = SIZE_MAX,
-    mode: int = MODE,
-    owner: str | None = None,
-    promise: Promise | None = None,
-    huge_pages: HugePages = "try",
-) -> Segment:
-    """Attach the segment of that name, or make it with `size`, `max_size` and `mode`.
-
-    What exists keeps its own sizes and mode.
-    """
-    for _ in range(_TRIES_MAX):
-        try:
-            return attach(name, owner=owner, promise=promise, huge_pages=huge_pages)
-        except SegmentNotFound:
-            pass
-        try:
-            return create(
-                name,
-                size=size,
-                max_size=max_size,
-                mode=mode,
-                promise=promise,
-                huge_pages=huge_pages,
-            )
-        except SegmentExists:
-            pass
-    raise VasmemError(f"{name!r} is created and removed by others all the time; try again later")
-
-
-def remove(name: str) -> None:
-    """Take a segment's name away; those inside go on, and its memory goes with the last of them.
-
-    Raises SegmentNotFound, PermissionDenied.
-    """
-    target, backend = find(name, None)
-    backend.remove(target.path)
-
-
-def find(name: str, promise: Promise | None) -> tuple[Target, backends.Backend]:
-    """The backend of a name, which must keep `promise`. Raises ValueError, BackendUnavailable."""
-    target = parse_name(name)
-    backend = backends.get(target.backend)
-    backend.promises.require(promise, target.url)
-    return target, backend
-
-
-def _attached(
-    target: Target,
-    opened: Opened,
-    promises: Promises,
-    *,
-    readonly: bool,
-    huge_pages: HugePages,
-) -> Segment:
-    """Attach by descriptors, and close them: the core keeps its own."""
-    try:
-        core = _core.Segment(
-            opened.fd,
-            opened.lock_fd,
-            name=str(target),
-            readonly=readonly,
-            flush=promises.flush,
-            marked=promises.marked,
-            huge=wants_huge_pages(huge_pages),
-        )
-    finally:
-        opened.close()
-    return Segment(target, core, promises)
-
-
-def _reattach(url: str, uuid: bytes, readonly: bool) -> Segment:
-    """Attach what a pickled handle meant, not a later segment of the same name."""
-    segment = attach(url, readonly=readonly, owner="any")
-    if segment.uuid != uuid:
-        segment.close()
-        raise SegmentNotFound(
-            f"{url} is not the segment that was pickled but a later one of that name"
-        )
-    return segment

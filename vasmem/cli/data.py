@@ -12,7 +12,7 @@ from vasmem.cli import tagged
 from vasmem.cli.opening import AS_JSON, MAP, NAME, OWNER, open_map
 from vasmem.cli.output import NotFound, print_json, write_bytes
 from vasmem.hashmap import HashMap
-from vasmem.segment import attach
+from vasmem.opening import attach
 
 KEY = Annotated[
     str,

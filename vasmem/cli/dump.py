@@ -22,8 +22,9 @@ from vasmem.cli import tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
 from vasmem.hashmap import BATCH, HashMap
-from vasmem.segment import SIZE_MAX, Segment, attach
-from vasmem.segment import open as open_segment
+from vasmem.opening import SIZE_MAX, attach
+from vasmem.opening import open as open_segment
+from vasmem.segment import Segment
 
 KIND, RAW_KIND = "hashmap", "hashmap raw"
 # Records or bytes between two moves of the progress bar.

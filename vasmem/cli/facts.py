@@ -8,7 +8,8 @@ import typer
 from vasmem.cli.opening import AS_JSON, NAME, OWNER
 from vasmem.cli.output import print_json, print_table
 from vasmem.errors import FormatMismatch, PermissionDenied
-from vasmem.segment import Segment, attach
+from vasmem.opening import attach
+from vasmem.segment import Segment
 from vasmem.sizes import format_size
 
 

@@ -9,7 +9,7 @@ from vasmem.cli.opening import AS_JSON, complete_segment
 from vasmem.cli.output import complain, print_json, print_table
 from vasmem.errors import SegmentNotFound, VasmemError
 from vasmem.listing import segments
-from vasmem.segment import remove
+from vasmem.opening import remove
 from vasmem.sizes import format_size
 
 

@@ -10,7 +10,8 @@ from vasmem.cli.output import NotFound
 from vasmem.errors import VasmemError
 from vasmem.hashmap import HashMap
 from vasmem.listing import segments
-from vasmem.segment import Segment, attach
+from vasmem.opening import attach
+from vasmem.segment import Segment
 
 
 def complete_segment(incomplete: str) -> list[str]:

@@ -89,6 +89,7 @@ impl Placed for Commute {
 }
 
 /// A list, no two items of which have the same place.
+#[derive(Clone)]
 pub(crate) struct List<T> {
     items: Vec<T>,
     index: HashMap<Offset, u32, BuildOffsetHasher>,
@@ -154,7 +155,7 @@ impl<T> std::ops::DerefMut for List<T> {
 }
 
 /// All that a transaction has gathered.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Buffers {
     pub entries: List<Entry>,
     pub writes: Writes,
@@ -172,6 +173,8 @@ pub(crate) struct Buffers {
     pub respects_pins: Option<bool>,
     /// Blocks that are freed although somebody has pins: none of these.
     pub freed: Vec<Offset>,
+    /// Counts what is to be changed, so that one can tell whether anything came to it.
+    pub changes: u64,
 }
 
 impl Buffers {
@@ -185,6 +188,7 @@ impl Buffers {
         self.stale.set(false);
         self.respects_pins = None;
         self.freed.clear();
+        self.changes = 0;
         if !self.fill_index.is_empty() {
             self.fill_index.clear();
         }
@@ -208,6 +212,11 @@ impl Buffers {
         self.views.push(view);
     }
 
+    /// Keeps the views of `other`, which are the later ones.
+    pub fn keep_views_of(&mut self, other: &Buffers) {
+        self.views.clone_from(&other.views);
+    }
+
     /// How a node that was locked was seen.
     #[cold]
     pub fn find_view(&self, node: Offset) -> Option<&View> {
@@ -216,6 +225,7 @@ impl Buffers {
 
     /// The gathered change of the word at `at`, which `node` gates.
     pub fn commute(&mut self, node: Offset, at: Offset, mode: u8) -> &mut Commute {
+        self.changes += 1;
         let number = match self.commutes.find(at) {
             Some(number) => number,
             None => {
@@ -235,12 +245,14 @@ impl Buffers {
         let sets = commute.set & mask == mask;
         if sets {
             commute.set &= !mask;
+            self.changes += 1;
         }
         sets
     }
 
     /// Appends content to the arena and gives it to the block at `at`.
     pub fn put_fill(&mut self, at: Offset, node_bytes: u64, append: impl FnOnce(&mut Vec<u8>)) {
+        self.changes += 1;
         let from = self.arena.len();
         append(&mut self.arena);
         let len = self.arena.len() - from;

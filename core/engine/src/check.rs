@@ -77,7 +77,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let mut lane = self.lane(patience)?;
         self.take_token(&mut lane, patience)?;
         let result = body();
-        self.drop_token(&lane)?;
+        self.drop_token(&mut lane)?;
         result
     }
 

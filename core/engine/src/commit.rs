@@ -33,7 +33,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let result = if self.lane.buffers.stale.get() {
             Err(Error::Conflict)
         } else if self.writes_anything() {
-            self.write_through()
+            if self.lane.only_reads() { Err(Error::ReadOnly) } else { self.write_through() }
         } else {
             self.validate()
         };
@@ -498,8 +498,14 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         self.hit(Point::Aborted)
     }
 
-    /// A transaction that changes nothing: all it saw was true at one time (E5a).
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// All that it saw was true at one time, the present one (E5a).
+    ///
+    /// # Errors
+    /// `Conflict` if not.
+    pub fn validate(&self) -> Result<()> {
+        if self.lane.buffers.stale.get() {
+            return Err(Error::Conflict);
+        }
         self.segment.memory.fence(Acquire);
         for entry in self.lane.buffers.entries.iter() {
             if entry.mode & mode::SEEN == 0 {

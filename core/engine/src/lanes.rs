@@ -38,6 +38,8 @@ pub struct Lane {
     pub(crate) continuation: (Offset, u64),
     pub(crate) blocked_by_token: bool,
     pub(crate) token_looked: bool,
+    /// Whether it has the token, and all others were seen idle.
+    pub(crate) is_alone: bool,
     /// By kind: descriptor of the run where this lane allocates; 0 for none.
     pub(crate) runs: [Offset; 128],
     /// Where the last search for a run ended.
@@ -49,7 +51,39 @@ pub struct Lane {
     pub(crate) until_probe: u32,
 }
 
+/// The number of a lane without a place.
+const NOWHERE: u16 = u16::MAX;
+
 impl Lane {
+    /// A lane without a place in the segment, for transactions that only read.
+    pub fn of_reader() -> Lane {
+        Lane {
+            id: NOWHERE,
+            at: 0,
+            seq: 0,
+            generation: 0,
+            buffers: Buffers::default(),
+            outer: Vec::new(),
+            listed: Vec::new(),
+            rank: Vec::new(),
+            image: Vec::new(),
+            continuation: (0, 0),
+            blocked_by_token: false,
+            token_looked: false,
+            is_alone: false,
+            runs: [0; 128],
+            run_cursor: 0,
+            defers: false,
+            until_look: 0,
+            until_probe: 0,
+        }
+    }
+
+    /// Whether it has no place, and so cannot commit changes.
+    pub fn only_reads(&self) -> bool {
+        self.id == NOWHERE
+    }
+
     /// Forks before it was claimed.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
@@ -254,19 +288,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             at,
             seq: if mutated(Mutation::SeqRestarts) { 0 } else { state.seq() },
             generation: host.generation(),
-            buffers: Buffers::default(),
-            outer: Vec::new(),
-            listed: Vec::new(),
-            rank: Vec::new(),
-            image: Vec::new(),
             continuation: self.kept(id)?,
-            blocked_by_token: false,
-            token_looked: false,
-            runs: [0; 128],
-            run_cursor: 0,
             defers: self.memory.load(self.tail(id) + lane::DEFERRED, Acquire) != 0,
-            until_look: 0,
-            until_probe: 0,
+            ..Lane::of_reader()
         }))
     }
 
@@ -303,7 +327,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Gives a lane back for good.
     pub fn release(&self, lane: &Lane) {
         let Ok(host) = self.host() else { return };
-        if lane.generation != host.generation() {
+        if lane.only_reads() || lane.generation != host.generation() {
             return;
         }
         let tail = self.tail(lane.id);

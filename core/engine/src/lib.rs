@@ -25,6 +25,7 @@ pub mod pins;
 pub mod record;
 pub mod recover;
 pub mod salvage;
+mod savepoint;
 pub mod segment;
 #[cfg(any(test, feature = "lab"))]
 pub mod simulated;
@@ -42,6 +43,7 @@ pub use host::{Host, Patience};
 pub use layout::{Geometry, Kind};
 pub use pins::Pin;
 pub use salvage::Losses;
+pub use savepoint::Savepoint;
 pub use segment::Segment;
 pub use transaction::{Touched, Transaction};
 pub use usage::{KindUsage, Usage};

@@ -73,7 +73,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let mut lane = self.lane(patience)?;
         self.take_token(&mut lane, patience)?;
         let done = self.sync_alone(patience);
-        self.drop_token(&lane)?;
+        self.drop_token(&mut lane)?;
         done
     }
 

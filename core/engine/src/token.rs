@@ -1,7 +1,8 @@
 //! The writer token: whoever holds it is the only one that commits.
 //!
 //! **W1** the holder sets it, then waits until every other lane is seen idle; a lane prepares, then
-//! looks at it. With a full fence on both sides one of the two sees the other.
+//! looks at it. With a full fence on both sides one of the two sees the other. **W2** while it is
+//! held a node that keeps its counter keeps its content: others lock it, see the token, unlock it.
 
 use crate::error::{Error, Holder, Result};
 use crate::host::{Host, Patience};
@@ -102,6 +103,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
             return Err(error);
         }
+        lane.is_alone = true;
         self.switches.hit(Point::TokenQuiet)
     }
 
@@ -109,7 +111,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
     ///
     /// # Errors
     /// Only from a failpoint.
-    pub fn drop_token(&self, lane: &Lane) -> Result<()> {
+    pub fn drop_token(&self, lane: &mut Lane) -> Result<()> {
+        lane.is_alone = false;
         self.switches.hit(Point::TokenDone)?;
         if lane.generation() != self.host()?.generation() {
             return Ok(()); // In a forked child it is the parent's.

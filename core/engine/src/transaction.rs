@@ -184,6 +184,13 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         }
     }
 
+    #[cold]
+    fn check_counter(&self, view: &Touched) -> Result<()> {
+        let seen = self.close_view(view).map_or(view.word >> 24, View::counter);
+        let now = self.peek().line(view.node)?;
+        if now.counter() == seen { Ok(()) } else { Err(Error::Conflict) }
+    }
+
     /// Whether this transaction makes the node at `at`.
     #[inline(always)]
     fn makes(&self, at: Offset) -> bool {
@@ -194,6 +201,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Writes a word of the node, or of a block that only this node points to.
     pub fn write(&mut self, view: &Touched, at: Offset, value: u64) {
         let buffers = &mut self.lane.buffers;
+        buffers.changes += 1;
         if buffers.has_fills()
             && let Some(fill) = buffers.find_fill(at)
         {
@@ -222,6 +230,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         let last = (!tail.is_empty()).then_some(&last);
         if self.glance().is_some() {
             let buffers = &mut self.lane.buffers;
+            buffers.changes += 1;
             buffers.entries[view.entry as usize].mode |= mode::WRITE;
             return buffers.writes.push_run(view.entry, at, &first, words, last);
         }
@@ -412,9 +421,14 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         if view.entry == FRESH {
             return Ok(());
         }
-        match self.close_view(view) {
+        let done = match self.close_view(view) {
             None => self.peek().check(&View::plain(view.node, view.word)),
             Some(view) => self.peek().check(view),
+        };
+        // Whoever comes to lock the node before it sees the token does not change it (W2).
+        match done {
+            Err(Error::Conflict) if self.lane.is_alone => self.check_counter(view),
+            done => done,
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use vasmem_memory::Offset;
 
 /// Words by place; no place comes twice.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Writes {
     /// Offset and value: pairs of the record.
     pairs: Vec<[u64; 2]>,

@@ -260,6 +260,6 @@ fn recovery_of_another_lane_leaves_the_token() {
     one.take_token(&mut lane, &mut few()).unwrap();
     let token = world.word(vasmem_engine::layout::header::TOKEN);
     assert_eq!(token, u64::from(lane.id) + 1);
-    one.drop_token(&lane).unwrap();
+    one.drop_token(&mut lane).unwrap();
     assert_eq!(world.word(vasmem_engine::layout::header::TOKEN), 0);
 }

@@ -136,7 +136,7 @@ fn whoever_pins_waits_for_a_transaction_that_lasts() {
     two.take_token(&mut lane, &mut few()).unwrap();
     let waited = one.pin(&mut few(), &mut Pointed(slot));
     assert!(matches!(waited, Err(Error::Timeout { .. })), "{waited:?}");
-    two.drop_token(&lane).unwrap();
+    two.drop_token(&mut lane).unwrap();
     two.release(&lane);
     pin(&one, slot);
 }

@@ -1,28 +1,19 @@
-//! An attachment that handles share: the engine's segment, its name, its open transaction.
+//! An attachment that handles share: the engine's segment, its name, its open transactions.
 
 use crate::error::Kind as Exception;
 use crate::info::owners;
 use crate::leaving::is_exiting;
+use crate::transaction::Transactions;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use vasmem_engine::lanes::Lane;
 use vasmem_engine::os::{OsHost, Sleeper};
-use vasmem_engine::{Error, Holder, Invariant, Patience, Reading, Result, Segment, Transaction};
+use vasmem_engine::{Error, Invariant, Patience, Reading, Result, Segment, Transaction};
 use vasmem_memory::{Mapped, Memory};
 
 /// The engine over a mapped file.
 pub type Engine = Segment<Mapped, OsHost>;
-
-/// A transaction that lasts over several calls, with the lane it runs on.
-struct Open {
-    lane: Lane,
-    /// Forks before it began: a child is not inside its parent's transaction.
-    generation: u32,
-}
 
 /// What all handles of one attachment share.
 pub struct Attached {
@@ -34,13 +25,7 @@ pub struct Attached {
     /// Forks before it was attached.
     generation: u32,
     timeout_s: AtomicU64,
-    /// Number of the open transaction, 0 without one: the only thing that a call outside of
-    /// transactions looks at.
-    transaction: AtomicU64,
-    /// Nobody holds this while waiting: a child that is forked then would find it locked for ever.
-    open: Mutex<Option<Open>>,
-    /// Which transaction the running context (thread, asyncio task) is in.
-    context: Py<PyAny>,
+    pub(crate) transactions: Transactions,
 }
 
 /// A wait without an end, for practical purposes.
@@ -54,17 +39,13 @@ impl Attached {
     /// # Errors
     /// Those of making a context variable.
     pub fn new(py: Python<'_>, engine: Engine, name: String) -> PyResult<Attached> {
-        let variable = py.import("contextvars")?.getattr("ContextVar")?;
-        let context = variable.call1((PyString::new(py, "vasmem_transaction"),))?.unbind();
         Ok(Attached {
             engine,
             name,
             closed: AtomicBool::new(false),
             generation: vasmem_memory::generation(),
             timeout_s: AtomicU64::new(TIMEOUT_S.to_bits()),
-            transaction: AtomicU64::new(0),
-            open: Mutex::new(None),
-            context,
+            transactions: Transactions::new(py)?,
         })
     }
 
@@ -143,10 +124,6 @@ impl Attached {
         }
     }
 
-    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Raises if this attachment was ended.
     ///
     /// # Errors
@@ -157,7 +134,7 @@ impl Attached {
     }
 
     #[cold]
-    fn closed_error(&self) -> PyErr {
+    pub(crate) fn closed_error(&self) -> PyErr {
         let text = format!("segment {:?} is closed here: attach it again to use it", self.name);
         Exception::VasmemError.error(text)
     }
@@ -177,7 +154,7 @@ impl Attached {
 
     /// The result of an operation, as long as all bytes are there; otherwise an exception.
     #[inline]
-    fn settle<T>(&self, done: Result<T>, waiter: &mut Waiter<'_>) -> PyResult<T> {
+    pub(crate) fn settle<T>(&self, done: Result<T>, waiter: &mut Waiter<'_>) -> PyResult<T> {
         match done.and_then(|value| self.ensure_intact().map(|()| value)) {
             Ok(value) => Ok(value),
             Err(error) => Err(self.raise(error, waiter.raised.take())),
@@ -193,7 +170,7 @@ impl Attached {
         self.ensure_open()?;
         let mut body = body;
         if self.is_inside(py)? {
-            return self.inside(py, |tx| body.run(tx));
+            return self.inside(py, false, |tx| body.run(tx));
         }
         // Nearly always enough. Only the value is moved: whole results are slow to copy.
         if let Ok(value) = self.engine.glance(&mut body)
@@ -223,7 +200,7 @@ impl Attached {
     ) -> PyResult<T> {
         self.ensure_open()?;
         if self.is_inside(py)? {
-            return self.inside(py, body);
+            return self.inside(py, true, body);
         }
         let mut waiter = Waiter::new(py, self.timeout_s());
         let done = self.engine.write(&mut waiter, |tx| {
@@ -252,162 +229,6 @@ impl Attached {
         });
         self.release_late();
         done.map_err(|error| self.raise(error, waiter.raised.take()))
-    }
-
-    /// Whether the running context is inside the open transaction.
-    ///
-    /// # Errors
-    /// Those of the context variable.
-    #[inline]
-    pub fn is_inside(&self, py: Python<'_>) -> PyResult<bool> {
-        match self.transaction.load(Relaxed) {
-            0 => Ok(false),
-            number => self.is_current(py, number),
-        }
-    }
-
-    #[cold]
-    fn is_current(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
-        let current = self.context.bind(py).call_method1("get", (0u64,))?;
-        if current.extract::<u64>()? != number {
-            return Ok(false);
-        }
-        let mut open = self.opened();
-        let generation = vasmem_memory::generation();
-        if open.as_ref().is_some_and(|open| open.generation != generation) {
-            *open = None;
-            self.transaction.store(0, Relaxed);
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    #[cold]
-    fn inside<T>(
-        &self,
-        py: Python<'_>,
-        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
-    ) -> PyResult<T> {
-        let number = self.transaction.load(Relaxed);
-        let Some(mut open) = self.opened().take() else {
-            let text = "a transaction that was begun here is in use by another thread, or by the \
-                        operation that a signal handler interrupted: begin one in each thread, \
-                        and use no map in a handler while a transaction is open";
-            return Err(Exception::VasmemError.error(text));
-        };
-        let mut waiter = Waiter::new(py, self.timeout_s());
-        let mut tx = Transaction::resume(&self.engine, &mut open.lane, &mut waiter);
-        // Nobody else commits now, but a dead process's commit may just have been finished.
-        let mut tries = 0;
-        let done = loop {
-            match body(&mut tx) {
-                Err(Error::Conflict) if tries < 100 => tries += 1,
-                done => break done,
-            }
-        };
-        if self.transaction.load(Relaxed) == number {
-            *self.opened() = Some(open);
-            return self.settle(done, &mut waiter);
-        }
-        self.end(open);
-        self.ensure_open()?;
-        Err(Exception::VasmemError
-            .error("another thread ended this transaction: nothing was written"))
-    }
-
-    /// Begins a transaction in this context: takes the writer token.
-    ///
-    /// # Errors
-    /// `LockTimeout` naming the holder; `VasmemError` inside another one.
-    pub fn begin(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<()> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(1);
-        self.ensure_open()?;
-        if self.is_inside(py)? {
-            let text = "a transaction is open here already: they do not nest";
-            return Err(Exception::VasmemError.error(text));
-        }
-        let mut waiter = Waiter::new(py, timeout_s.unwrap_or_else(|| self.timeout_s()));
-        let begun = self.take_lane(&mut waiter).and_then(|mut lane| {
-            let settled = self.engine.settle(&mut lane, &mut waiter);
-            match settled.and_then(|()| self.engine.take_token(&mut lane, &mut waiter)) {
-                Ok(()) => Ok(lane),
-                Err(error) => {
-                    self.engine.release(&lane);
-                    Err(error)
-                }
-            }
-        });
-        let mut lane = begun.map_err(|error| self.raise(error, waiter.raised.take()))?;
-        Transaction::resume(&self.engine, &mut lane, &mut waiter).reset();
-        let open = Open { lane, generation: vasmem_memory::generation() };
-        let number = NUMBERS.fetch_add(1, Relaxed);
-        if let Err(error) = self.context.bind(py).call_method1("set", (number,)) {
-            self.end(open);
-            return Err(error);
-        }
-        *self.opened() = Some(open);
-        self.transaction.store(number, Relaxed);
-        Ok(())
-    }
-
-    fn take_lane(&self, waiter: &mut Waiter<'_>) -> Result<Lane> {
-        let mut round = 0;
-        loop {
-            if let Some(lane) = self.engine.claim()? {
-                return Ok(lane);
-            }
-            waiter.pause(round, Holder::FreeLane)?;
-            round += 1;
-        }
-    }
-
-    /// Ends the transaction of this context, committing it or not.
-    ///
-    /// # Errors
-    /// `VasmemError` if there is none; those of the commit, and then nothing happened.
-    pub fn finish(&self, py: Python<'_>, commit: bool) -> PyResult<()> {
-        if !self.is_inside(py)? {
-            return match self.closed.load(Relaxed) {
-                true if !commit => Ok(()),
-                true => Err(self.closed_error()),
-                false => Err(Exception::VasmemError.error("no transaction is open here")),
-            };
-        }
-        let open = self.opened().take();
-        self.transaction.store(0, Relaxed);
-        let Some(mut open) = open else {
-            let text =
-                "another thread is still inside this transaction: it ends with nothing written";
-            return if commit { Err(Exception::VasmemError.error(text)) } else { Ok(()) };
-        };
-        if !commit {
-            self.end(open);
-            return Ok(());
-        }
-        let mut waiter = Waiter::new(py, self.timeout_s());
-        let mut done = self.ensure_intact();
-        if done.is_ok() {
-            done = Transaction::resume(&self.engine, &mut open.lane, &mut waiter).commit();
-        }
-        self.end(open);
-        self.settle(done, &mut waiter)
-    }
-
-    fn end(&self, Open { lane, generation }: Open) {
-        if generation != vasmem_memory::generation() {
-            return; // The parent's: its token and its lane are not ours to give back.
-        }
-        // Only a failpoint can refuse.
-        let _ = self.engine.drop_token(&lane);
-        self.engine.release(&lane);
-    }
-
-    fn abandon(&self) {
-        self.transaction.store(0, Relaxed);
-        let open = self.opened().take();
-        if let Some(open) = open {
-            self.end(open);
-        }
     }
 
     /// An exception for an error of the engine: what, where, what to do.

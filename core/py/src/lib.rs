@@ -11,6 +11,7 @@ mod map;
 mod raise;
 mod salvage;
 mod segment;
+mod transaction;
 mod value;
 mod wait;
 

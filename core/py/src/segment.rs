@@ -4,6 +4,7 @@ use crate::attached::{Attached, Engine};
 use crate::error::Kind as Exception;
 use crate::raise::{Room, exception};
 use crate::reading;
+use crate::transaction::Way;
 use crate::wait::{Detached, Waiter};
 use crate::{info, leaving};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -325,17 +326,24 @@ impl Segment {
             .map_err(|error| self.attached.raise(error, waiter.raised.take()))
     }
 
-    #[pyo3(signature = (timeout=None))]
-    fn begin(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.attached.begin(py, timeout)
+    /// Begins a transaction in this context, "alone", "optimistic" or "reading".
+    #[pyo3(signature = (way, timeout=None))]
+    fn begin(&self, py: Python<'_>, way: &str, timeout: Option<f64>) -> PyResult<()> {
+        self.attached.begin(py, Way::of(way)?, timeout)
     }
 
     fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        self.attached.finish(py, true)
+        self.attached.finish(py, true).map(|_| ())
     }
 
-    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+    /// Ends it with nothing written; whether all that it has read is still so.
+    fn rollback(&self, py: Python<'_>) -> PyResult<bool> {
         self.attached.finish(py, false)
+    }
+
+    /// Whether the running context is inside a transaction.
+    fn in_transaction(&self, py: Python<'_>) -> PyResult<bool> {
+        self.attached.is_inside(py)
     }
 }
 

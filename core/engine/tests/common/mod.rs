@@ -184,7 +184,7 @@ pub fn set_under_token(segment: &Attached, nodes: &[Offset], value: u64) -> Resu
         put(&mut tx, &view, value);
     }
     tx.commit()?;
-    segment.drop_token(&lane)?;
+    segment.drop_token(&mut lane)?;
     segment.release(&lane);
     Ok(())
 }

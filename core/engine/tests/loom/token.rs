@@ -41,7 +41,7 @@ fn holder(preemptions: Option<usize>, commits: bool) {
         }
         let after = peek_word(&one, a);
         assert_eq!(after, if commits { 5 } else { before }, "somebody committed meanwhile");
-        one.drop_token(&lane).unwrap();
+        one.drop_token(&mut lane).unwrap();
         drop(lane);
         other.join().unwrap();
     });
