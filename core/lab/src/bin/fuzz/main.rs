@@ -21,8 +21,10 @@ use worker::{BOARD_BYTES, ERRORS, INPUTS, KINDS, SEED};
 
 /// What is mutated: anything, or the redo records of the dead.
 pub const TARGETS: [&str; 2] = ["segments", "records"];
-/// An input that takes longer hangs.
+/// An input that takes longer hangs: by the processor's time, as the machine may be busy, and by the
+/// clock for one that sleeps.
 const DEADLINE: Duration = Duration::from_secs(5);
+const CLOCK_DEADLINE: Duration = Duration::from_secs(120);
 /// The search ends after so many failures.
 const FAILURES_MAX: u64 = 10;
 /// Runs this program.
@@ -88,8 +90,8 @@ struct Worker {
     file: File,
     board: Mapped,
     child: Child,
-    /// Inputs that it had done, and when that was seen to change.
-    seen: (u64, Instant),
+    /// Inputs that it had done, and when that was seen to change, by the clock and by its own time.
+    seen: (u64, Instant, Duration),
 }
 
 impl Worker {
@@ -99,7 +101,7 @@ impl Worker {
         let board = worker::board(&file)?;
         let first = options.seed.unwrap_or(0) + index;
         let child = spawn(options, &file, first, options.share(index))?;
-        Ok(Worker { index, file, board, child, seen: (0, Instant::now()) })
+        Ok(Worker { index, file, board, child, seen: (0, Instant::now(), Duration::ZERO) })
     }
 
     fn word(&self, at: u64) -> u64 {
@@ -110,15 +112,17 @@ impl Worker {
     fn look(&mut self, options: &Options, failures: &mut u64) -> Outcome<bool> {
         let done = self.word(INPUTS);
         if done != self.seen.0 {
-            self.seen = (done, Instant::now());
+            self.seen = (done, Instant::now(), self.used());
         }
         let ended = told("a worker", self.child.try_wait())?;
         let what = match ended {
             Some(status) if status.success() => return Ok(true),
             Some(status) => describe(status),
-            None if self.seen.1.elapsed() > DEADLINE => {
+            None if self.used().saturating_sub(self.seen.2) > DEADLINE
+                || self.seen.1.elapsed() > CLOCK_DEADLINE =>
+            {
                 self.stop();
-                format!("no end after {} s", DEADLINE.as_secs())
+                format!("no end after {} s", self.seen.1.elapsed().as_secs())
             }
             None => return Ok(false),
         };
@@ -127,13 +131,25 @@ impl Worker {
         let again = format!("{AGAIN} {} --seed {seed}", options.target);
         println!("FAILURE ({what}): {again}");
         self.board.store(INPUTS, done + 1, Relaxed);
-        self.seen = (done + 1, Instant::now());
+        self.seen = (done + 1, Instant::now(), Duration::ZERO);
         let left = options.share(self.index).saturating_sub(done + 1);
         if left == 0 {
             return Ok(true);
         }
         self.child = spawn(options, &self.file, seed + options.workers, left)?;
         Ok(false)
+    }
+
+    /// Time of the processor that it has used.
+    fn used(&self) -> Duration {
+        const TICKS_PER_S: u64 = 100;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.unwrap_or_default();
+        // Behind its name, which may hold anything; user and system time are fields 14 and 15.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 =
+            fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_S)
     }
 
     fn stop(&mut self) {
