@@ -21,8 +21,8 @@ use worker::{BOARD_BYTES, ERRORS, INPUTS, KINDS, SEED};
 
 /// What is mutated: anything, or the redo records of the dead.
 pub const TARGETS: [&str; 2] = ["segments", "records"];
-/// An input that takes longer hangs: by the processor's time, as the machine may be busy, and by the
-/// clock for one that sleeps.
+/// An input that takes longer hangs: by the processor's time, as the machine may be busy, and by
+/// the clock for one that sleeps.
 const DEADLINE: Duration = Duration::from_secs(5);
 const CLOCK_DEADLINE: Duration = Duration::from_secs(120);
 /// The search ends after so many failures.
