@@ -23,6 +23,18 @@ const IN_PLACE_BYTES_MAX: u64 = 512;
 /// Low 48 bits: an offset.
 pub const OFFSET_MASK: u64 = (1 << 48) - 1;
 
+/// Whether two keys are the same; short ones of whole words are compared here and now.
+#[inline(always)]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    const WORDS_MAX: usize = 4;
+    let ((ones, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    if ones.len() != others.len() || ones.len() > WORDS_MAX || rest.len() + other_rest.len() != 0 {
+        return one == other;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    ones.iter().zip(others).fold(0, |bits, (a, b)| bits | word(a) ^ word(b)) == 0
+}
+
 impl Head {
     /// Head for these lengths.
     pub fn new(key_bytes: u64, value_bytes: u64) -> Head {

@@ -4,7 +4,7 @@
 use super::HashMap;
 use super::layout::{Hash, Slot};
 use super::lookup::{Found, Table};
-use crate::record::{HEAD_BYTES, VALUE_BYTES_MAX, check_length};
+use crate::record::{HEAD_BYTES, VALUE_BYTES_MAX, check_length, is_same};
 use std::ops::Range;
 use vasmem_engine::layout::LINE;
 use vasmem_engine::{Access, Glance, Glimpse, Host, Memory, Result, Touched, Transaction};
@@ -44,10 +44,11 @@ impl HashMap {
             }
         }
         for ((place, &hash), foreseen) in tables.iter().zip(hashes).zip(&mut group) {
-            if let Some((table, line)) = place {
-                *foreseen = self
-                    .foresee_in(glance, table, *line, hash)
-                    .or_else(|| self.foresee_in(glance, table, line + 1, hash));
+            let Some((table, home)) = place else { continue };
+            for line in [*home, home + 1] {
+                if self.foresee_in(glance, table, line, hash, foreseen) {
+                    break;
+                }
             }
         }
         group
@@ -60,12 +61,14 @@ impl HashMap {
         table: &Table<Glimpse>,
         line: u64,
         hash: Hash,
-    ) -> Option<Foreseen> {
-        let bucket = self.pass_bucket(glance, table, line).ok()?;
-        let (slot_at, slot) = bucket.slot_of(hash)?;
+        foreseen: &mut Option<Foreseen>,
+    ) -> bool {
+        let Ok(bucket) = self.pass_bucket(glance, table, line) else { return false };
+        let Some((slot_at, slot)) = bucket.slot_of(hash) else { return false };
         glance.prefetch(slot.record());
         glance.prefetch(slot.record() + LINE);
-        Some(Foreseen { view: bucket.view, slot_at, slot })
+        *foreseen = Some(Foreseen { view: bucket.view, slot_at, slot });
+        true
     }
 
     /// The foreseen record in `record`, if it is that of `key` and still there.
@@ -80,7 +83,7 @@ impl HashMap {
         let Foreseen { view, slot_at, slot } = *foreseen;
         let head = self.read_record(glance, &view, slot.record(), record).ok()?;
         let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
-        let same = &record[HEAD_BYTES as usize..key_end] == key;
+        let same = is_same(&record[HEAD_BYTES as usize..key_end], key);
         let found = same && glance.check(&view).is_ok();
         found.then_some(Found { view, slot_at, slot, head })
     }

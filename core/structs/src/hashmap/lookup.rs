@@ -4,7 +4,7 @@ use super::HashMap;
 use super::layout::{
     DEPTH_MAX, Entry, Hash, OVERFLOWED, PER_PAGE, Slot, WINDOW, entry_slot, header, root_slot,
 };
-use crate::record::{self, HEAD_BYTES, Head, Located, OFFSET_MASK, RECORD_BYTES_MAX};
+use crate::record::{self, HEAD_BYTES, Head, Located, OFFSET_MASK, RECORD_BYTES_MAX, is_same};
 use std::ops::Range;
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{
@@ -236,7 +236,7 @@ impl HashMap {
             access.prefetch(slot.record() + LINE);
             let head = self.read_record(access, &bucket.view, slot.record(), record)?;
             let key_end = (HEAD_BYTES + head.key_bytes()) as usize;
-            if &record[HEAD_BYTES as usize..key_end] == key {
+            if is_same(&record[HEAD_BYTES as usize..key_end], key) {
                 let slot_at = bucket.view.node() + number as u64 * 8;
                 return Ok(Some(Found { view: bucket.view, slot_at, slot, head }));
             }
