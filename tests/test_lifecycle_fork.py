@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 
@@ -125,6 +126,38 @@ def test_while_threads_write(segment: vasmem.Segment, transactions: bool) -> Non
             thread.join()
     assert codes == [0] * 30
     assert [users[f"child {number}"] for number in range(30)] == list(range(1, 31))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_while_a_thread_keeps_others_from_growing_it() -> None:
+    """The child may grow it, although nobody there gives back what the thread held: a sync to a
+    disk has the right to grow for milliseconds."""
+    with tempfile.TemporaryDirectory(prefix="vasmem-test-", dir="/var/tmp") as disk:
+        url = f"file://{disk}/orders"
+        with vasmem.create(url, max_size="1G") as segment:
+            blobs = segment.hashmap("blobs", raw=True)
+            done = threading.Event()
+
+            def sync() -> None:
+                while not done.is_set():
+                    blobs[b"synced"] = b"1"
+                    segment.sync()
+
+            def child() -> None:
+                blobs[b"child"] = bytes(segment.size)
+
+            thread = threading.Thread(target=sync)
+            thread.start()
+            try:
+                codes = []
+                for _ in range(6):
+                    codes.append(in_child(child))
+                    blobs[b"child"] = b""
+            finally:
+                done.set()
+                thread.join()
+            assert codes == [0] * 6
+            assert segment.check() == []
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -24,7 +24,7 @@ from vasmem.backends import common
 
 Url = Callable[[str], str]
 NAMES = "abc"
-ROUNDS = 90
+ROUNDS = 60
 # A process does some hundred of the deeds below in this time.
 LIFE_S = 0.04
 
