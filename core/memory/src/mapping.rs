@@ -156,9 +156,8 @@ impl Mapped {
         Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
-    /// Backs `len` bytes from `at` with space of their own and lengthens the file to hold them;
-    /// durably, where the medium asks for it. An error may leave a part of it done, which does no
-    /// harm.
+    /// Backs `len` bytes from `at`, which hold nothing yet, with space of their own and lengthens
+    /// the file to hold them; durably, where the medium asks for it. After an error they are holes.
     pub fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
         // A signal undoes the whole step on tmpfs: smaller ones get between frequent signals.
         const SMALLEST_STEP: u64 = 1 << 20;
@@ -169,7 +168,11 @@ impl Mapped {
             match fallocate(&self.fd, FallocateFlags::empty(), done, piece) {
                 Ok(()) => done += piece,
                 Err(Errno::INTR) => step = (piece / 2).max(SMALLEST_STEP),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // A disk may have given a part, which then nobody else could have.
+                    let _ = self.punch(at, len);
+                    return Err(error.into());
+                }
             }
         }
         self.collapse(at, end);
