@@ -267,6 +267,22 @@ def test_dump_and_load_lose_nothing(make: Make, url: Callable[[str], str], tmp_p
     vasmem.remove(url("made"))
 
 
+def test_trees_keep_their_kind_and_order(make: Make) -> None:
+    segment, copy = make(), make("copy")
+    segment.btree("by time").update({(2026, day): f"day {day}" for day in range(1000)})
+    segment.btree("blobs", raw=True)[b"\xff"] = b"\0"
+    run("put", segment.name, "new", "b", "2", "--btree")
+    run("put", segment.name, "new", "a", "1")
+    assert run("keys", segment.name, "new").stdout == "a\nb\n"
+    assert run("get", segment.name, "new", "b").stdout == "2\n"
+    run("load", copy.name, stdin=run("dump", segment.name).stdout)
+    for name in segment:
+        assert type(copy[name]) is vasmem.BTree
+        assert list(copy[name].items()) == list(segment[name].items())
+    kinds = {row["name"]: row["kind"] for row in printed("info", copy.name)["structures"]}
+    assert kinds == {"by time": "btree", "blobs": "btree raw", "new": "btree"}
+
+
 def test_load_names_the_line_that_is_wrong(make: Make) -> None:
     segment = make()
     good = '{"map": "users", "key": 1, "value": 2}\n'

@@ -182,6 +182,8 @@ class MapModel(RuleBasedStateMachine):
     def pop_any(self) -> None:
         key, value = self.map.popitem()
         assert same(value, self.model.pop(key))
+        assert key not in self.map
+        self.put(key, value)  # which one it was follows from no seed of hypothesis
 
     @rule(data=st.data())
     def batches(self, data: st.DataObject) -> None:

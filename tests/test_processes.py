@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workload import MAPS, Operation, State, apply, operations
+from workload import MAPS, Operation, State, apply, operations, structure
 
 import vasmem
 
@@ -133,7 +133,7 @@ for number in range(400):
 def test_a_stopped_writer_stops_no_reader(segment: vasmem.Segment) -> None:
     """SIGSTOP in the middle of anything; readers must not notice."""
     for name in MAPS:
-        segment.hashmap(name)
+        structure(segment, name)
     writer = start("writer.py", segment.url, 0)
     assert writer.stdout is not None
     assert writer.stdout.read(1) == b"+"
@@ -174,7 +174,7 @@ class Siege:
     def __init__(self, segment: vasmem.Segment, seed: int) -> None:
         self.segment = segment
         self.chance = random.Random(seed)
-        self.maps = {name: segment.hashmap(name) for name in MAPS}
+        self.maps = {name: structure(segment, name) for name in MAPS}
         self.states: list[State] = [{} for _ in range(WRITERS)]
         self.writers = [start("writer.py", segment.url, number) for number in range(WRITERS)]
 

@@ -1,6 +1,7 @@
 """Named memory segments with crash-safe data structures, shared by unrelated processes."""
 
 from vasmem.backup import restore
+from vasmem.btree import BTree
 from vasmem.damage import SalvagedStructure, SalvageReport, salvage
 from vasmem.errors import (
     BackendUnavailable,
@@ -26,6 +27,7 @@ from vasmem.segment import Segment
 __version__ = "0.1.0"
 
 __all__ = [
+    "BTree",
     "BackendUnavailable",
     "ConflictError",
     "FormatMismatch",

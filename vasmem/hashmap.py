@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
-from itertools import chain, islice
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vasmem import _core
+from vasmem.batches import BATCH, batched, pairs_of
 
 if TYPE_CHECKING:
     from vasmem.segment import Segment
 
 K = TypeVar("K")
 V = TypeVar("V")
-T = TypeVar("T")
-# Keys that `update` and `clear` hand over at a time.
-BATCH = 1000
 
 
 class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
@@ -47,22 +44,12 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
 
     def update(self, other: Any = (), /, **named: V) -> None:
         """Put the items of a mapping or of an iterable of pairs, then those of the keywords."""
-        if isinstance(other, Mapping):
-            pairs: Iterable[tuple[Any, Any]] = other.items()
-        elif hasattr(other, "keys"):
-            pairs = ((key, other[key]) for key in other.keys())  # noqa: SIM118
-        else:
-            pairs = other
-        for batch in _batched(chain(pairs, named.items())):
-            keys, values = [], []
-            for key, value in batch:
-                keys.append(key)
-                values.append(value)
+        for keys, values in pairs_of(other, named, BATCH):
             self.put_many(keys, values)
 
     def clear(self) -> None:
         """Delete every key that is there now; those that others add meanwhile may stay."""
-        for keys in _batched(iter(self)):
+        for keys in batched(self, BATCH):
             self.delete_many(keys)
 
     def __repr__(self) -> str:
@@ -74,12 +61,6 @@ class HashMap(_core.HashMap[K, V], MutableMapping[K, V]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.segment, self.name, self.raw)
-
-
-def _batched(items: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
 
 
 # Those of MutableMapping would look each key up again, and find it gone now and then.

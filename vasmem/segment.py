@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from vasmem import _core, transactions
+from vasmem.btree import BTree
 from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
 from vasmem.huge import huge_bytes
@@ -16,9 +17,11 @@ from vasmem.sizes import format_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What a name in a segment leads to.
+Structure: TypeAlias = HashMap[Any, Any] | BTree[Any, Any]
 
 
-class Segment(Mapping[str, HashMap[Any, Any]]):
+class Segment(Mapping[str, Structure]):
     """An attached segment, and the mapping of its structures by name.
 
     Made by `create`, `open` and `attach`. `close`, or leaving the `with` block, ends it.
@@ -101,11 +104,28 @@ class Segment(Mapping[str, HashMap[Any, Any]]):
         made.segment = self
         return made
 
-    def __getitem__(self, name: str) -> HashMap[Any, Any]:
-        kind = dict(self._core.names())[name]
-        if kind not in ("hashmap", "hashmap raw"):
-            raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
-        return self.hashmap(name, raw=kind == "hashmap raw", create=False)
+    @overload
+    def btree(
+        self, name: str, *, raw: Literal[True], create: bool = True
+    ) -> BTree[bytes, bytes]: ...
+    @overload
+    def btree(self, name: str, *, raw: bool = False, create: bool = True) -> BTree[Any, Any]: ...
+    def btree(self, name: str, *, raw: bool = False, create: bool = True) -> BTree[Any, Any]:
+        """Open the B-tree of that name; make it if there is none and `create` is true.
+
+        `raw` is as for `hashmap`, and so are the errors.
+        """
+        made: BTree[Any, Any] = BTree(self._core, name, create, raw)
+        made.segment = self
+        return made
+
+    def __getitem__(self, name: str) -> Structure:
+        kind, *options = dict(self._core.names())[name].split()
+        if kind == "hashmap":
+            return self.hashmap(name, raw="raw" in options, create=False)
+        if kind == "btree":
+            return self.btree(name, raw="raw" in options, create=False)
+        raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
 
     def __delitem__(self, name: str) -> None:
         """Remove a structure and free its memory. Raises KeyError."""

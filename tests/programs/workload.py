@@ -1,16 +1,24 @@
 """Operations of one writer, made from a seed: the writer runs them, the test foretells the result.
 
-An operation changes one key in one map, or in both maps in one transaction.
+An operation changes one key in one of the maps, or in all of them in one transaction.
 """
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-KEYS_PER_WRITER = 40
-MAPS = ("one", "two")
+import vasmem
 
+KEYS_PER_WRITER = 60
+MAPS = ("one", "two", "tree")
+
+Map = vasmem.HashMap[str, bytes] | vasmem.BTree[str, bytes]
 State = dict[tuple[str, str], bytes]
+
+
+def structure(segment: vasmem.Segment, name: str) -> Map:
+    """The map of that name: the tree is a B-tree."""
+    return segment.btree(name) if name == "tree" else segment.hashmap(name)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ each, and writes one byte to stdout after each operation: what is acknowledged m
 import os
 import sys
 
-from workload import MAPS, Operation, operations
+from workload import MAPS, Operation, operations, structure
 
 import vasmem
 
@@ -26,7 +26,7 @@ def change(operation: Operation) -> None:
 
 
 with vasmem.attach(sys.argv[1]) as segment:
-    maps = {name: segment.hashmap(name) for name in MAPS}
+    maps = {name: structure(segment, name) for name in MAPS}
     writer = int(sys.argv[2])
     os.write(1, b"+")
     for line in sys.stdin:

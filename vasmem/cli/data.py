@@ -11,8 +11,8 @@ import typer
 from vasmem.cli import tagged
 from vasmem.cli.opening import AS_JSON, MAP, NAME, OWNER, open_map
 from vasmem.cli.output import NotFound, print_json, write_bytes
-from vasmem.hashmap import HashMap
 from vasmem.opening import attach
+from vasmem.segment import Structure
 
 KEY = Annotated[
     str,
@@ -26,6 +26,7 @@ KEY = Annotated[
 VALUE = Annotated[
     str, typer.Argument(metavar="VALUE", show_default=False, help="As KEY: JSON, text or bytes.")
 ]
+BTREE = Annotated[bool, typer.Option("--btree", help="Make a B-tree if there is no MAP.")]
 RAW = Annotated[bool, typer.Option("--raw", help="KEY and VALUE are bytes as they are, not JSON.")]
 
 
@@ -56,6 +57,7 @@ def put(
     key: KEY,
     value: VALUE,
     raw: RAW = False,
+    btree: BTREE = False,
     owner: OWNER = None,
     as_json: AS_JSON = False,
 ) -> None:
@@ -64,7 +66,8 @@ def put(
         if map_name in segment:
             found = open_map(segment, map_name)
         else:
-            found = segment.hashmap(map_name, raw=True) if raw else segment.hashmap(map_name)
+            make = segment.btree if btree else segment.hashmap
+            found = make(map_name, raw=raw)
         literal = raw or found.raw
         found[_argument(key, literal)] = _argument(value, literal)
     if as_json:
@@ -97,7 +100,7 @@ def keys(
     owner: OWNER = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Print the keys of a map as JSON, one a line, in no order; text without quotes.
+    """Print the keys of a map as JSON, one a line; text without quotes. A B-tree's are in order.
 
     Others may write meanwhile: what is there all the time comes exactly once. With --json each
     line is JSON that `get` takes back.
@@ -119,7 +122,7 @@ def _argument(text: str, literal: bool) -> Any:
         return text
 
 
-def _no_key(found: HashMap[Any, Any], key: str) -> NotFound:
+def _no_key(found: Structure, key: str) -> NotFound:
     return NotFound(f"{found.name} in {found.segment.name} has no key {key}")
 
 

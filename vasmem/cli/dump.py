@@ -2,6 +2,7 @@
 
 A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
 `{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
+Kinds are "hashmap", "hashmap raw", "btree" and "btree raw".
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from vasmem.batches import BATCH
+from vasmem.btree import BTree
 from vasmem.cli import tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
-from vasmem.hashmap import BATCH, HashMap
 from vasmem.opening import SIZE_MAX, attach
 from vasmem.opening import open as open_segment
-from vasmem.segment import Segment
+from vasmem.segment import Segment, Structure
 
-KIND, RAW_KIND = "hashmap", "hashmap raw"
+KINDS = ("hashmap", "hashmap raw", "btree", "btree raw")
 # Records or bytes between two moves of the progress bar.
 STRIDE = 512
 
@@ -72,9 +74,10 @@ def dump(
 
 
 def _dump_map(
-    found: HashMap[Any, Any], stream: BinaryIO, summary: _Summary, advance: Callable[[int], None]
+    found: Structure, stream: BinaryIO, summary: _Summary, advance: Callable[[int], None]
 ) -> None:
-    declared = {"map": found.name, "kind": RAW_KIND if found.raw else KIND}
+    kind = "btree" if isinstance(found, BTree) else "hashmap"
+    declared = {"map": found.name, "kind": f"{kind} raw" if found.raw else kind}
     stream.write(tagged.dumps(declared).encode() + b"\n")
     summary.maps += 1
     for key, value in found.items():
@@ -107,7 +110,7 @@ def load(
         open_segment(name, max_size=max_size, owner=owner) as segment,
         _progress("load", file.stat().st_size if file else None) as advance,
     ):
-        maps: dict[str, HashMap[Any, Any]] = {}
+        maps: dict[str, Structure] = {}
         for map_name, keys, values in _batches(_records(stream, file, segment, maps, advance)):
             maps[map_name].put_many(keys, values)
             summary.records += len(keys)
@@ -120,7 +123,7 @@ def _records(
     stream: BinaryIO,
     file: Path | None,
     segment: Segment,
-    maps: dict[str, HashMap[Any, Any]],
+    maps: dict[str, Structure],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[str, Any, Any]]:
     """Map, key and value of each line; the maps are opened, or made, in `maps`."""
@@ -144,21 +147,22 @@ def _parts(record: Any) -> tuple[str, str | None]:
     if type(record) is dict and type(record.get("map")) is str:
         if record.keys() == {"map", "key", "value"}:
             return record["map"], None
-        if record.keys() == {"map", "kind"} and record["kind"] in (KIND, RAW_KIND):
+        if record.keys() == {"map", "kind"} and record["kind"] in KINDS:
             return record["map"], record["kind"]
+    kinds = ", ".join(map(repr, KINDS))
     raise ValueError(
-        'a line is {"map": NAME, "key": ..., "value": ...} or {"map": NAME, "kind": KIND} with '
-        f"{KIND!r} or {RAW_KIND!r}"
+        'a line is {"map": NAME, "key": ..., "value": ...} or {"map": NAME, "kind": KIND}, '
+        f"where KIND is one of {kinds}"
     )
 
 
-def _map_for(segment: Segment, name: str, kind: str | None) -> HashMap[Any, Any]:
+def _map_for(segment: Segment, name: str, kind: str | None) -> Structure:
     """The map of that name; what the segment has keeps its kind, which must be that of the dump."""
-    raw = kind == RAW_KIND
     if kind is None and name in segment:
         return segment[name]
-    made: HashMap[Any, Any] = segment.hashmap(name, raw=True) if raw else segment.hashmap(name)
-    return made
+    what, *options = (kind or "hashmap").split()
+    make = segment.btree if what == "btree" else segment.hashmap
+    return make(name, raw="raw" in options)
 
 
 def _batches(

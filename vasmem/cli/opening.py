@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vasmem.cli.output import NotFound
 from vasmem.errors import VasmemError
-from vasmem.hashmap import HashMap
 from vasmem.listing import segments
 from vasmem.opening import attach
-from vasmem.segment import Segment
+from vasmem.segment import Segment, Structure
 
 
 def complete_segment(incomplete: str) -> list[str]:
@@ -20,7 +19,7 @@ def complete_segment(incomplete: str) -> list[str]:
 
 
 def complete_map(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of maps that begin so, in the segment that was named before."""
+    """Names of maps and trees that begin so, in the segment that was named before."""
     try:
         with attach(ctx.params["name"], readonly=True, owner="any") as segment:
             return [name for name in segment if name.startswith(incomplete)]
@@ -39,8 +38,8 @@ OWNER = Annotated[
 ]
 
 
-def open_map(segment: Segment, name: str) -> HashMap[Any, Any]:
-    """The map of that name, which must be there."""
+def open_map(segment: Segment, name: str) -> Structure:
+    """The map or tree of that name, which must be there."""
     try:
         return segment[name]
     except KeyError:

@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyList};
 use std::collections::BTreeSet;
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Error, Kind, directory};
-use vasmem_structs::HashMap;
+use vasmem_structs::{BTree, HashMap};
 
 /// Lanes that tell an owner: `{lane, pid, alive}`; `alive` is None for a read-only attachment,
 /// which may not look at locks.
@@ -51,8 +51,9 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
             let figures = engine.read(waiter, |access| match named.kind {
                 Kind::HASH_HEADER => {
                     let map = HashMap::of(access, &named)?;
-                    Ok(Some((map.len(access)?, map.slots(access)?)))
+                    Ok(Some((map.len(access)?, Some(map.slots(access)?))))
                 }
+                Kind::TREE_HEADER => Ok(Some((BTree::of(access, &named)?.len(access)?, None))),
                 _ => Ok(None),
             });
             match figures {
@@ -68,8 +69,8 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
         facts.set_item("name", named.name)?;
         facts.set_item("kind", kind_name(named.kind, named.flags))?;
         facts.set_item("length", figures.map(|(length, _)| length))?;
-        facts
-            .set_item("load", figures.map(|(length, slots)| length as f64 / slots.max(1) as f64))?;
+        let load = figures.and_then(|(length, slots)| Some(length as f64 / slots?.max(1) as f64));
+        facts.set_item("load", load)?;
         structures.append(facts)?;
     }
     Ok(structures)
@@ -115,6 +116,8 @@ fn class_name(kind: Kind) -> &'static str {
         Kind::HASH_TABLE => "hashmap table",
         Kind::HASH_TABLE_SMALL => "hashmap small table",
         Kind::VALUE => "large value",
+        Kind::TREE_HEADER => "btree header",
+        Kind::TREE_NODE => "btree node",
         kind if kind.is_node() || kind.block_bytes() == 0 => "unknown",
         _ => "data",
     }

@@ -1,6 +1,7 @@
 //! `vasmem._core`: conversion between Python objects and the structures, and nothing else.
 
 mod attached;
+mod btree;
 mod descriptor;
 mod error;
 mod hashmap;
@@ -34,6 +35,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     value::register(module)?;
     module.add_class::<segment::Segment>()?;
     module.add_class::<hashmap::HashMap>()?;
+    module.add_class::<btree::BTree>()?;
+    module.add_class::<btree::Sorted>()?;
+    module.add_class::<btree::Cursor>()?;
     module.add_class::<hashmap::Items>()?;
     module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;

@@ -14,10 +14,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
-    Error, Geometry, Holder, Patience, Segment as EngineSegment, directory, error, format,
+    Error, Geometry, Holder, Kind as EngineKind, Patience, Segment as EngineSegment, directory,
+    error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
-use vasmem_structs::HashMap;
+use vasmem_structs::{BTree, HashMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
@@ -255,8 +256,11 @@ impl Segment {
     fn remove(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let first = self.attached.engine.geometry.directory_at;
         let found = self.attached.write(py, |tx| {
-            let Some((map, _)) = HashMap::open(tx, first, name)? else { return Ok(false) };
-            map.remove(tx, name)?;
+            let Some(named) = directory::find(tx, first, name)? else { return Ok(false) };
+            match named.kind {
+                EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
+                _ => HashMap::of(tx, &named)?.remove(tx, name)?,
+            }
             Ok(true)
         })?;
         if found { Ok(()) } else { Err(PyKeyError::new_err(name.to_owned())) }
@@ -348,10 +352,12 @@ impl Segment {
 }
 
 /// What Python calls a structure of that kind.
-pub fn kind_name(kind: vasmem_engine::Kind, flags: u8) -> &'static str {
+pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
     match kind {
-        vasmem_engine::Kind::HASH_HEADER if flags & RAW != 0 => "hashmap raw",
-        vasmem_engine::Kind::HASH_HEADER => "hashmap",
+        EngineKind::HASH_HEADER if flags & RAW != 0 => "hashmap raw",
+        EngineKind::HASH_HEADER => "hashmap",
+        EngineKind::TREE_HEADER if flags & RAW != 0 => "btree raw",
+        EngineKind::TREE_HEADER => "btree",
         _ => "unknown",
     }
 }

@@ -21,6 +21,7 @@ use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 use crate::record::{self, Located};
+pub use bulk::Pair;
 pub use index::{Stop, Walk};
 pub use layout::KEY_BYTES_MAX;
 pub use scan::Batch;

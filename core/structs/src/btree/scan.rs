@@ -21,6 +21,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// No items yet: they begin at this edge.
+    pub fn beginning(next: Bound<Vec<u8>>) -> Batch {
+        Batch { next: Some(next), ..Batch::default() }
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.ends.len()
