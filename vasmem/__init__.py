@@ -2,6 +2,7 @@
 
 from vasmem.backup import restore
 from vasmem.btree import BTree
+from vasmem.counter import Counter
 from vasmem.damage import SalvagedStructure, SalvageReport, salvage
 from vasmem.errors import (
     BackendUnavailable,
@@ -23,6 +24,7 @@ from vasmem.listing import SegmentInfo, segments
 from vasmem.opening import attach, create, open, remove
 from vasmem.promises import Promises
 from vasmem.segment import Segment
+from vasmem.sets import Set
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,7 @@ __all__ = [
     "BTree",
     "BackendUnavailable",
     "ConflictError",
+    "Counter",
     "FormatMismatch",
     "HashMap",
     "LockTimeout",
@@ -45,6 +48,7 @@ __all__ = [
     "SegmentFull",
     "SegmentInfo",
     "SegmentNotFound",
+    "Set",
     "VasmemError",
     "WrongType",
     "attach",

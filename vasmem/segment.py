@@ -8,20 +8,23 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from vasmem import _core, transactions
 from vasmem.btree import BTree
+from vasmem.counter import Counter
 from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
 from vasmem.huge import huge_bytes
 from vasmem.names import Target
 from vasmem.promises import Promises
+from vasmem.sets import Set
 from vasmem.sizes import format_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# What a name in a segment leads to.
+# What has keys with values. A name may lead to other structures, too: a union of all of them could
+# not be used without a cast.
 Structure: TypeAlias = HashMap[Any, Any] | BTree[Any, Any]
 
 
-class Segment(Mapping[str, Structure]):
+class Segment(Mapping[str, Any]):
     """An attached segment, and the mapping of its structures by name.
 
     Made by `create`, `open` and `attach`. `close`, or leaving the `with` block, ends it.
@@ -119,12 +122,38 @@ class Segment(Mapping[str, Structure]):
         made.segment = self
         return made
 
-    def __getitem__(self, name: str) -> Structure:
+    @overload
+    def set(self, name: str, *, raw: Literal[True], create: bool = True) -> Set[bytes]: ...
+    @overload
+    def set(self, name: str, *, raw: bool = False, create: bool = True) -> Set[Any]: ...
+    def set(self, name: str, *, raw: bool = False, create: bool = True) -> Set[Any]:
+        """Open the set of that name; make it if there is none and `create` is true.
+
+        A `raw` set holds bytes and encodes nothing. Errors are as for `hashmap`.
+        """
+        made: Set[Any] = Set(self._core, name, create, raw)
+        made.segment = self
+        return made
+
+    def counter(self, name: str, *, create: bool = True) -> Counter:
+        """Open the counter of that name; make it, at 0, if there is none and `create` is true.
+
+        Errors are as for `hashmap`.
+        """
+        made = Counter(self._core, name, create)
+        made.segment = self
+        return made
+
+    def __getitem__(self, name: str) -> Any:
         kind, *options = dict(self._core.names())[name].split()
         if kind == "hashmap":
             return self.hashmap(name, raw="raw" in options, create=False)
         if kind == "btree":
             return self.btree(name, raw="raw" in options, create=False)
+        if kind == "set":
+            return self.set(name, raw="raw" in options, create=False)
+        if kind == "counter":
+            return self.counter(name, create=False)
         raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
 
     def __delitem__(self, name: str) -> None:

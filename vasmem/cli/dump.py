@@ -159,7 +159,7 @@ def _parts(record: Any) -> tuple[str, str | None]:
 def _map_for(segment: Segment, name: str, kind: str | None) -> Structure:
     """The map of that name; what the segment has keeps its kind, which must be that of the dump."""
     if kind is None and name in segment:
-        return segment[name]
+        return open_map(segment, name)
     what, *options = (kind or "hashmap").split()
     make = segment.btree if what == "btree" else segment.hashmap
     return make(name, raw="raw" in options)

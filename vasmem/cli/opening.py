@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, cast
 
 import typer
 
 from vasmem.cli.output import NotFound
-from vasmem.errors import VasmemError
+from vasmem.errors import VasmemError, WrongType
 from vasmem.listing import segments
 from vasmem.opening import attach
 from vasmem.segment import Segment, Structure
@@ -41,8 +42,11 @@ OWNER = Annotated[
 def open_map(segment: Segment, name: str) -> Structure:
     """The map or tree of that name, which must be there."""
     try:
-        return segment[name]
+        found = segment[name]
     except KeyError:
         raise NotFound(
             f"{segment.name} has no map named {name!r}; `vasmem info {segment.name}` lists its maps"
         ) from None
+    if not isinstance(found, Mapping):
+        raise WrongType(f"{name!r} in {segment.name} is {found!r}, neither a map nor a tree")
+    return cast(Structure, found)

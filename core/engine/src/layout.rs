@@ -137,8 +137,16 @@ impl Kind {
     pub const TREE_HEADER: Kind = Kind(70);
     /// Node of a B-tree.
     pub const TREE_NODE: Kind = Kind(71);
+    /// Counter.
+    pub const COUNTER: Kind = Kind(73);
+    /// Lock.
+    pub const LOCK: Kind = Kind(74);
+    /// Header of a queue.
+    pub const QUEUE_HEADER: Kind = Kind(75);
+    /// Slots of a queue, or places for its leases.
+    pub const QUEUE_TABLE: Kind = Kind(76);
     /// All node kinds, for those who walk them.
-    pub const NODES: [Kind; 8] = [
+    pub const NODES: [Kind; 12] = [
         Kind::DIRECTORY,
         Kind::HASH_HEADER,
         Kind::HASH_DIRECTORY,
@@ -147,6 +155,10 @@ impl Kind {
         Kind::VALUE,
         Kind::TREE_HEADER,
         Kind::TREE_NODE,
+        Kind::COUNTER,
+        Kind::LOCK,
+        Kind::QUEUE_HEADER,
+        Kind::QUEUE_TABLE,
     ];
 
     /// Whether the granule holds version words.
@@ -160,9 +172,9 @@ impl Kind {
     pub fn block_bytes(self) -> u64 {
         match self.0 {
             1..=CLASSES => u64::from(CLASS_BYTES[self.0 as usize - 1]),
-            64 | 65 | 68 => 4096,
-            66 | 67 => GRANULE,
-            69 => LINE,
+            64 | 65 | 68 | 75 => 4096,
+            66 | 67 | 76 => GRANULE,
+            69 | 73 | 74 => LINE,
             70 => 2048,
             71 => TREE_NODE_BYTES,
             _ => 0,

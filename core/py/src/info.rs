@@ -118,6 +118,10 @@ fn class_name(kind: Kind) -> &'static str {
         Kind::VALUE => "large value",
         Kind::TREE_HEADER => "btree header",
         Kind::TREE_NODE => "btree node",
+        Kind::COUNTER => "counter",
+        Kind::LOCK => "lock",
+        Kind::QUEUE_HEADER => "queue header",
+        Kind::QUEUE_TABLE => "queue slots",
         kind if kind.is_node() || kind.block_bytes() == 0 => "unknown",
         _ => "data",
     }

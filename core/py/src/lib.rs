@@ -2,6 +2,7 @@
 
 mod attached;
 mod btree;
+mod counter;
 mod descriptor;
 mod error;
 mod hashmap;
@@ -12,6 +13,7 @@ mod map;
 mod raise;
 mod salvage;
 mod segment;
+mod small;
 mod transaction;
 mod value;
 mod wait;
@@ -38,6 +40,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<btree::BTree>()?;
     module.add_class::<btree::Sorted>()?;
     module.add_class::<btree::Cursor>()?;
+    module.add_class::<hashmap::Set>()?;
+    module.add_class::<counter::Counter>()?;
     module.add_class::<hashmap::Items>()?;
     module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;

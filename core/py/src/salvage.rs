@@ -3,7 +3,7 @@
 use crate::attached::Engine;
 use crate::error::Kind as Exception;
 use crate::raise::exception;
-use crate::segment::{MAX_SIZE_MAX, RAW, Segment, getrandom, kind_name, map};
+use crate::segment::{MAX_SIZE_MAX, RAW, SET, Segment, getrandom, kind_name, map};
 use crate::wait::Detached;
 use crate::{key, value};
 use pyo3::exceptions::PyImportError;
@@ -128,7 +128,7 @@ impl Damaged {
                     self.detached(py, |waiter| salvage.bucket(waiter, &piece, line, taken))?;
                 let good = match named.flags & RAW != 0 {
                     true => saved,
-                    false => decodable(py, saved, &mut salvage.losses)?,
+                    false => decodable(py, saved, named.flags, &mut salvage.losses)?,
                 };
                 attached.detached(py, |engine, waiter| {
                     let mut record = Vec::new();
@@ -151,12 +151,19 @@ impl Damaged {
 }
 
 /// Those records of an encoded map whose key and value can be decoded.
-fn decodable(py: Python<'_>, saved: Vec<Saved>, losses: &mut Losses) -> PyResult<Vec<Saved>> {
+fn decodable(
+    py: Python<'_>,
+    saved: Vec<Saved>,
+    flags: u8,
+    losses: &mut Losses,
+) -> PyResult<Vec<Saved>> {
     let corrupted = Exception::SegmentCorrupted.class(py)?;
     let mut good = Vec::with_capacity(saved.len());
     for record in saved {
-        let decoded =
-            key::decode(py, &record.key).and_then(|_| value::decode(py, &record.value).map(|_| ()));
+        let decoded = key::decode(py, &record.key).and_then(|_| match flags & SET != 0 {
+            true => Ok(()),
+            false => value::decode(py, &record.value).map(|_| ()),
+        });
         match decoded {
             Err(error) if error.is_instance(py, corrupted) => {
                 losses.note(Invariant::MapRecord, record.at, error.value(py).to_string());

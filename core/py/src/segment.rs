@@ -18,10 +18,12 @@ use vasmem_engine::{
     error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
-use vasmem_structs::{BTree, HashMap};
+use vasmem_structs::{BTree, Counter, HashMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
+/// Flag of a hash map: keys alone, a set.
+pub const SET: u8 = 2;
 /// Bytes to which a segment may be allowed to grow.
 pub const MAX_SIZE_MAX: u64 = vasmem_engine::layout::SIZE_MAX / 2;
 
@@ -259,6 +261,7 @@ impl Segment {
             let Some(named) = directory::find(tx, first, name)? else { return Ok(false) };
             match named.kind {
                 EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::COUNTER => Counter::of(tx, &named)?.remove(tx, name)?,
                 _ => HashMap::of(tx, &named)?.remove(tx, name)?,
             }
             Ok(true)
@@ -354,10 +357,13 @@ impl Segment {
 /// What Python calls a structure of that kind.
 pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
     match kind {
+        EngineKind::HASH_HEADER if flags == SET | RAW => "set raw",
+        EngineKind::HASH_HEADER if flags & SET != 0 => "set",
         EngineKind::HASH_HEADER if flags & RAW != 0 => "hashmap raw",
         EngineKind::HASH_HEADER => "hashmap",
         EngineKind::TREE_HEADER if flags & RAW != 0 => "btree raw",
         EngineKind::TREE_HEADER => "btree",
+        EngineKind::COUNTER => "counter",
         _ => "unknown",
     }
 }

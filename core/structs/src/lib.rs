@@ -4,11 +4,15 @@
 
 pub mod btree;
 pub mod check;
+pub mod counter;
 pub mod hashmap;
 pub mod keyed;
 pub mod record;
+pub mod root;
 pub mod salvage;
 
 pub use btree::BTree;
+pub use counter::Counter;
 pub use hashmap::HashMap;
 pub use keyed::Keyed;
+pub use root::Root;

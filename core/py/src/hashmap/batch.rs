@@ -146,6 +146,43 @@ impl HashMap {
             })
             .collect()
     }
+
+    /// Gives each key its value, one commit a key.
+    pub(super) fn put_all(&self, py: Python<'_>, keys: &[&[u8]], values: &[&[u8]]) -> PyResult<()> {
+        let map = self.map.structure;
+        if self.map.attached.is_inside(py)? {
+            let mut record = Vec::new();
+            let mut pairs = keys.iter().zip(values);
+            return pairs.try_for_each(|(key, value)| {
+                let record = &mut record;
+                self.map.attached.write(py, |tx| map.put(tx, key, value, record).map(|_| ()))
+            });
+        }
+        self.map.attached.detached(py, |engine, patience| {
+            let mut lane = engine.lane(patience)?;
+            let mut record = Vec::new();
+            in_groups(engine, map, keys, |Item { number, key, hash, foreseen }| {
+                patience.begin()?;
+                engine.write_on(&mut lane, patience, |tx| {
+                    let pair = (key, values[number]);
+                    map.put_foreseen(tx, hash, foreseen.as_ref(), pair, &mut record).map(|_| ())
+                })
+            })
+        })
+    }
+
+    /// Whether each of these keys is there.
+    pub(super) fn find_all(&self, py: Python<'_>, keys: &[&[u8]]) -> PyResult<Vec<bool>> {
+        let mut record = Vec::new();
+        let mut found = Vec::with_capacity(keys.len());
+        for (number, key) in keys.iter().enumerate() {
+            if number % SIGNALS_APART == SIGNALS_APART - 1 {
+                py.check_signals()?;
+            }
+            found.push(self.map.present(py, key, &mut record)?.is_some());
+        }
+        Ok(found)
+    }
 }
 
 #[pymethods]
@@ -177,7 +214,6 @@ impl HashMap {
         keys: &Bound<'_, PyAny>,
         values: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let map = self.map.structure;
         self.map.with_keys(keys, |keys, _| {
             self.map.with_values(values, |values| {
                 if keys.len() != values.len() {
@@ -187,35 +223,14 @@ impl HashMap {
                         values.len()
                     )));
                 }
-                if self.map.attached.is_inside(py)? {
-                    let mut record = Vec::new();
-                    let mut pairs = keys.iter().zip(values);
-                    return pairs.try_for_each(|(key, value)| {
-                        let record = &mut record;
-                        self.map
-                            .attached
-                            .write(py, |tx| map.put(tx, key, value, record).map(|_| ()))
-                    });
-                }
-                self.map.attached.detached(py, |engine, patience| {
-                    let mut lane = engine.lane(patience)?;
-                    let mut record = Vec::new();
-                    in_groups(engine, map, keys, |Item { number, key, hash, foreseen }| {
-                        patience.begin()?;
-                        engine.write_on(&mut lane, patience, |tx| {
-                            let pair = (key, values[number]);
-                            map.put_foreseen(tx, hash, foreseen.as_ref(), pair, &mut record)
-                                .map(|_| ())
-                        })
-                    })
-                })
+                self.put_all(py, keys, values)
             })
         })
     }
 
     /// Deletes all of these keys that are there, one commit a key; returns how many were.
     #[pyo3(signature = (keys, /))]
-    fn delete_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
+    pub(super) fn delete_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
         let map = self.map.structure;
         self.map.with_keys(keys, |keys, _| {
             let mut record = Vec::new();

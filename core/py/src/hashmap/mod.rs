@@ -3,8 +3,10 @@
 mod batch;
 mod iterate;
 mod popping;
+mod set;
 
 pub use iterate::Items;
+pub use set::Set;
 
 use crate::map::Map;
 use crate::map_methods;

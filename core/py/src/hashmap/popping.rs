@@ -13,7 +13,7 @@ pub(super) struct Popping(Mutex<(Cursor, Vec<Vec<u8>>)>);
 
 impl HashMap {
     /// A key from somewhere in the map, with its value, taken out.
-    fn pop_any(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Vec<u8>)>> {
+    pub(super) fn pop_any(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Vec<u8>)>> {
         let lock = || self.popping.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (mut cursor, mut keys) = std::mem::take(&mut *lock());
         let mut record = Vec::new();

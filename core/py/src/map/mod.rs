@@ -9,7 +9,7 @@ pub use view::Pinned;
 
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
-use crate::segment::{RAW, Segment, getrandom};
+use crate::segment::{RAW, SET, Segment, getrandom};
 use crate::{key, reading, value};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use pyo3::types::PyBytes;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
-use vasmem_engine::Result;
+use vasmem_engine::{Error, Result};
 use vasmem_structs::Keyed;
 
 /// A map of an attached segment.
@@ -77,6 +77,20 @@ impl<S: Keyed> Map<S> {
         create: bool,
         raw: bool,
     ) -> PyResult<Map<S>> {
+        Map::open_as(py, segment, name, create, if raw { RAW } else { 0 })
+    }
+
+    /// As `open`, with these flags.
+    ///
+    /// # Errors
+    /// `KeyError`; `WrongType` if it has others.
+    pub fn open_as(
+        py: Python<'_>,
+        segment: &Bound<'_, Segment>,
+        name: String,
+        create: bool,
+        wants: u8,
+    ) -> PyResult<Map<S>> {
         let attached = segment.get().attached.clone();
         let first = attached.engine.geometry.directory_at;
         let wanted = name.as_str();
@@ -93,15 +107,19 @@ impl<S: Keyed> Map<S> {
         if found.is_none() && create {
             let mut random = [0; 8];
             getrandom(&mut random)?;
-            let (id, flags) = (u64::from_le_bytes(random), if raw { RAW } else { 0 });
+            let id = u64::from_le_bytes(random);
             found = attached.write(py, |tx| {
                 Ok(match S::open(tx, first, wanted)? {
                     Some(found) => Some(found),
-                    None => Some((S::create(tx, wanted, flags, id)?, flags)),
+                    None => Some((S::create(tx, wanted, wants, id)?, wants)),
                 })
             })?;
         }
         let Some((structure, flags)) = found else { return Err(PyKeyError::new_err(name)) };
+        if (flags ^ wants) & SET != 0 {
+            return Err(attached.raise(Error::WrongKind, None));
+        }
+        let raw = wants & RAW != 0;
         if (flags & RAW != 0) != raw {
             let (is, option) = if raw { ("not raw", "False") } else { ("raw", "True") };
             return Err(Exception::WrongType.error(format!(
