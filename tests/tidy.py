@@ -73,7 +73,9 @@ PYTHON_ARROWS = {
         "sets",
         "sizes",
         "transactions",
+        "typed",
     },
+    "vasmem.typed": {"_arrays", "_core", "errors", "segment (types only)"},
     "vasmem.opening": {
         "_core",
         "backends",

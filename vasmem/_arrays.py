@@ -33,8 +33,8 @@ def _storable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype
 
 
-def _dtype(description: Any) -> np.dtype[Any]:
-    """Make the dtype that `_describe` described."""
+def dtype_of(description: Any) -> np.dtype[Any]:
+    """Make the dtype that `describe` described."""
     if type(description) is str:
         return _simple_dtype(description)
     _check_fields(description)
@@ -53,10 +53,11 @@ def _check_fields(fields: Any) -> None:
             _check_fields(field[1])
 
 
-def _describe(dtype: np.dtype[Any]) -> Any:
+def describe(dtype: np.dtype[Any]) -> Any:
+    """What `dtype_of` makes the same dtype of: text, or a list for a record. Raises WrongType."""
     try:
         description: Any = dtype.str if dtype.names is None else dtype.descr
-        if _dtype(description) == dtype:
+        if dtype_of(description) == dtype:
             return description
     except (ValueError, TypeError):
         pass
@@ -68,7 +69,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
 
 def pack_array(value: np.ndarray[Any, Any]) -> list[Any]:
     """Return dtype, shape, order and bytes."""
-    description = _describe(value.dtype)
+    description = describe(value.dtype)
     order: Literal["C", "F"]
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     if value.dtype.names is not None:
@@ -83,7 +84,7 @@ def pack_array(value: np.ndarray[Any, Any]) -> list[Any]:
 def unpack_array(items: list[Any]) -> np.ndarray[Any, Any]:
     """Return a new, writable array from what `pack_array` returned."""
     description, shape, order, data = items
-    dtype = _dtype(description)
+    dtype = dtype_of(description)
     if type(data) is not bytes or len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError("the shape of an array does not fit its bytes")
     borrowed: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order=order)

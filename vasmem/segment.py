@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from vasmem import _core, transactions
 from vasmem.btree import BTree
@@ -17,11 +17,16 @@ from vasmem.promises import Promises
 from vasmem.sets import Set
 from vasmem.sizes import format_size
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from vasmem.typed import TypedHashMap
+
 P = ParamSpec("P")
 R = TypeVar("R")
 # What has keys with values. A name may lead to other structures, too: a union of all of them could
 # not be used without a cast.
-Structure: TypeAlias = HashMap[Any, Any] | BTree[Any, Any]
+Structure: TypeAlias = "HashMap[Any, Any] | BTree[Any, Any] | TypedHashMap"
 
 
 class Segment(Mapping[str, Any]):
@@ -91,18 +96,36 @@ class Segment(Mapping[str, Any]):
 
     @overload
     def hashmap(
+        self, name: str, *, key: DTypeLike, value: DTypeLike, create: bool = True
+    ) -> TypedHashMap: ...
+    @overload
+    def hashmap(
         self, name: str, *, raw: Literal[True], create: bool = True
     ) -> HashMap[bytes, bytes]: ...
     @overload
     def hashmap(
         self, name: str, *, raw: bool = False, create: bool = True
     ) -> HashMap[Any, Any]: ...
-    def hashmap(self, name: str, *, raw: bool = False, create: bool = True) -> HashMap[Any, Any]:
+    def hashmap(
+        self,
+        name: str,
+        *,
+        raw: bool = False,
+        key: DTypeLike | None = None,
+        value: DTypeLike | None = None,
+        create: bool = True,
+    ) -> HashMap[Any, Any] | TypedHashMap:
         """Open the hash map of that name; make it if there is none and `create` is true.
 
-        A `raw` map takes bytes to bytes and encodes nothing. Raises WrongType if the name is that
-        of another kind of structure, KeyError if there is none and it may not be created.
+        A `raw` map takes bytes to bytes and encodes nothing. With the numpy dtypes `key` and
+        `value` ("u8", "S16", records) it is a typed one, see TypedHashMap. Raises WrongType if the
+        name is that of another kind of structure, KeyError if there is none and it may not be
+        created.
         """
+        if (key is None) != (value is None) or (raw and key is not None):
+            raise ValueError(f"hash map {name!r}: give both key= and value=, or raw=, or none")
+        if key is not None:
+            return self._typed(name, (key, value), create)
         made: HashMap[Any, Any] = HashMap(self._core, name, create, raw)
         made.segment = self
         return made
@@ -144,8 +167,16 @@ class Segment(Mapping[str, Any]):
         made.segment = self
         return made
 
+    def _typed(self, name: str, types: tuple[Any, Any] | None, create: bool) -> TypedHashMap:
+        # Imported with the first of them: numpy takes longer than all of vasmem.
+        from vasmem.typed import open_typed
+
+        return open_typed(self, self._core, name, types, create)
+
     def __getitem__(self, name: str) -> Any:
         kind, *options = dict(self._core.names())[name].split()
+        if "typed" in options:
+            return self._typed(name, None, create=False)
         if kind == "hashmap":
             return self.hashmap(name, raw="raw" in options, create=False)
         if kind == "btree":

@@ -145,8 +145,12 @@ impl Kind {
     pub const QUEUE_HEADER: Kind = Kind(75);
     /// Slots of a queue, or places for its leases.
     pub const QUEUE_TABLE: Kind = Kind(76);
+    /// What the root directory calls a typed hash map; its header is that of a hash map.
+    pub const TYPED: Kind = Kind(79);
+    /// Tables of typed hash maps, by the bytes of a node: 64, 128, 256, 512, 1024.
+    pub const TYPED_TABLES: [Kind; 5] = [Kind(80), Kind(81), Kind(82), Kind(83), Kind(84)];
     /// All node kinds, for those who walk them.
-    pub const NODES: [Kind; 12] = [
+    pub const NODES: [Kind; 17] = [
         Kind::DIRECTORY,
         Kind::HASH_HEADER,
         Kind::HASH_DIRECTORY,
@@ -159,6 +163,11 @@ impl Kind {
         Kind::LOCK,
         Kind::QUEUE_HEADER,
         Kind::QUEUE_TABLE,
+        Kind::TYPED_TABLES[0],
+        Kind::TYPED_TABLES[1],
+        Kind::TYPED_TABLES[2],
+        Kind::TYPED_TABLES[3],
+        Kind::TYPED_TABLES[4],
     ];
 
     /// Whether the granule holds version words.
@@ -173,7 +182,7 @@ impl Kind {
         match self.0 {
             1..=CLASSES => u64::from(CLASS_BYTES[self.0 as usize - 1]),
             64 | 65 | 68 | 75 => 4096,
-            66 | 67 | 76 => GRANULE,
+            66 | 67 | 76 | 80..=84 => GRANULE,
             69 | 73 | 74 => LINE,
             70 => 2048,
             71 => TREE_NODE_BYTES,
@@ -184,7 +193,11 @@ impl Kind {
     /// Bytes from one version word of a node extent to the next.
     #[inline(always)]
     pub fn node_bytes(self) -> u64 {
-        if self.0 == Kind::TREE_NODE.0 { TREE_NODE_BYTES } else { LINE }
+        match self.0 {
+            71 => TREE_NODE_BYTES,
+            80..=84 => LINE << (self.0 - 80),
+            _ => LINE,
+        }
     }
 
     /// Blocks in a granule of this kind.

@@ -283,7 +283,8 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         self.fill_nodes_of(at, words, words.len() as u64 * 8);
     }
 
-    fn fill_nodes_of(&mut self, at: Offset, words: &[u64], node_bytes: u64) {
+    /// As `fill_nodes`, of nodes of `node_bytes` each.
+    pub fn fill_nodes_of(&mut self, at: Offset, words: &[u64], node_bytes: u64) {
         self.lane.buffers.put_fill(at, node_bytes, |arena| {
             arena.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         });

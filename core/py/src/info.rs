@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyList};
 use std::collections::BTreeSet;
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Error, Kind, directory};
-use vasmem_structs::{BTree, HashMap};
+use vasmem_structs::{BTree, HashMap, TypedMap};
 
 /// Lanes that tell an owner: `{lane, pid, alive}`; `alive` is None for a read-only attachment,
 /// which may not look at locks.
@@ -54,6 +54,10 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))
                 }
                 Kind::TREE_HEADER => Ok(Some((BTree::of(access, &named)?.len(access)?, None))),
+                Kind::TYPED => {
+                    let map = TypedMap::of(access, &named)?;
+                    Ok(Some((map.len(access)?, Some(map.slots(access)?))))
+                }
                 _ => Ok(None),
             });
             match figures {
@@ -122,6 +126,7 @@ fn class_name(kind: Kind) -> &'static str {
         Kind::LOCK => "lock",
         Kind::QUEUE_HEADER => "queue header",
         Kind::QUEUE_TABLE => "queue slots",
+        kind if Kind::TYPED_TABLES.contains(&kind) => "hashmap typed table",
         kind if kind.is_node() || kind.block_bytes() == 0 => "unknown",
         _ => "data",
     }

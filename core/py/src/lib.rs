@@ -15,6 +15,7 @@ mod salvage;
 mod segment;
 mod small;
 mod transaction;
+mod typed;
 mod value;
 mod wait;
 
@@ -43,6 +44,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hashmap::Set>()?;
     module.add_class::<counter::Counter>()?;
     module.add_class::<hashmap::Items>()?;
+    module.add_class::<typed::TypedMap>()?;
     module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;
     module.add_function(wrap_pyfunction!(leaving::leave_all, module)?)?;

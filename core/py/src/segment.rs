@@ -18,7 +18,7 @@ use vasmem_engine::{
     error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
-use vasmem_structs::{BTree, Counter, HashMap};
+use vasmem_structs::{BTree, Counter, HashMap, TypedMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
@@ -262,6 +262,7 @@ impl Segment {
             match named.kind {
                 EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::COUNTER => Counter::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::TYPED => TypedMap::of(tx, &named)?.remove(tx, name)?,
                 _ => HashMap::of(tx, &named)?.remove(tx, name)?,
             }
             Ok(true)
@@ -364,6 +365,7 @@ pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
         EngineKind::TREE_HEADER if flags & RAW != 0 => "btree raw",
         EngineKind::TREE_HEADER => "btree",
         EngineKind::COUNTER => "counter",
+        EngineKind::TYPED => "hashmap typed",
         _ => "unknown",
     }
 }

@@ -1,6 +1,6 @@
 //! The check of a whole segment: every structure, then the heap.
 
-use crate::{BTree, Counter, HashMap};
+use crate::{BTree, Counter, HashMap, TypedMap};
 use vasmem_engine::access::Peek;
 use vasmem_engine::check::Violation;
 use vasmem_engine::layout::Kind;
@@ -43,6 +43,7 @@ fn reach<M: Memory, H: Host>(segment: &Segment<M, H>, reached: &mut Reached) -> 
         match named.kind {
             Kind::HASH_HEADER => HashMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::COUNTER => Counter::of(&mut peek, &named)?.reach(&mut peek, reached)?,
+            Kind::TYPED => TypedMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TREE_HEADER => BTree::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             kind => {
                 let text =

@@ -10,9 +10,11 @@ pub mod keyed;
 pub mod record;
 pub mod root;
 pub mod salvage;
+pub mod typed;
 
 pub use btree::BTree;
 pub use counter::Counter;
 pub use hashmap::HashMap;
 pub use keyed::Keyed;
 pub use root::Root;
+pub use typed::TypedMap;

@@ -13,17 +13,17 @@ use vasmem_engine::{
 
 /// A table, and how it was found.
 #[derive(Clone, Copy)]
-pub(super) struct Table<V> {
+pub struct Table<V> {
     /// View of the node that has its entry.
-    pub parent: V,
+    pub(crate) parent: V,
     /// Place of the entry.
-    pub entry_at: Offset,
+    pub(crate) entry_at: Offset,
     /// The entry.
-    pub entry: Entry,
+    pub(crate) entry: Entry,
     /// Index of the entry.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Bits of the directory index in use.
-    pub depth: u32,
+    pub(crate) depth: u32,
 }
 
 /// A bucket as it was seen: slot `i` is word `i` of its line, from 1.
@@ -112,7 +112,7 @@ impl HashMap {
 
     /// The header's first line, if it is still this map's.
     #[inline(always)]
-    pub(super) fn header<A: Access>(&self, access: &mut A) -> Result<(A::View, [u64; 8])> {
+    pub(crate) fn header<A: Access>(&self, access: &mut A) -> Result<(A::View, [u64; 8])> {
         let view = access.pass(None, self.node, Kind::HASH_HEADER)?;
         let words = access.line_words(&view);
         if words[header::ID as usize / 8] != self.id {
@@ -140,14 +140,14 @@ impl HashMap {
 
     /// The table that covers directory index `index` (of full depth).
     #[inline(always)]
-    pub(super) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table<A::View>> {
+    pub(crate) fn table<A: Access>(&self, access: &mut A, index: u64) -> Result<Table<A::View>> {
         let head = self.header(access)?;
         self.table_under(access, &head, index)
     }
 
     /// As `table`, under a header that was just read.
     #[inline(always)]
-    pub(super) fn table_under<A: Access>(
+    pub(crate) fn table_under<A: Access>(
         &self,
         access: &mut A,
         head: &(A::View, [u64; 8]),

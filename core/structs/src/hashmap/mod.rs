@@ -14,16 +14,19 @@ mod scan;
 mod split;
 mod verify;
 
-use layout::{Entry, SHARDS, SMALL, header};
+use layout::{SHARDS, SMALL, header};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 pub use batch::{Foreseen, GROUP, Group};
+pub(crate) use layout::{DEPTH_MAX, Entry};
 pub use layout::{Hash, KEY_BYTES_MAX};
+pub use lookup::Table;
 pub use salvage::{Claims, Piece, Salvage};
 pub use scan::Cursor;
+pub(crate) use split::too_deep;
 
 /// A hash map of a segment: where it is and which one it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,35 @@ impl HashMap {
         tx.fill_nodes(node, &words);
         tx.fill_nodes(table, &vec![0; (SMALL.lines * LINE / 8) as usize]);
         tx.enter(&Named { name: name.to_owned(), kind: Kind::HASH_HEADER, flags, node })?;
+        Ok(HashMap { node, id })
+    }
+
+    /// The header block.
+    pub(crate) fn node(&self) -> Offset {
+        self.node
+    }
+
+    /// Of the header at `node`, whatever stands in its tables.
+    pub(crate) fn at<A: Access>(access: &mut A, node: Offset) -> Result<HashMap> {
+        let view = access.navigate(None, node, Kind::HASH_HEADER)?;
+        let id = access.word(&view, node + header::ID);
+        access.check(&view)?;
+        Ok(HashMap { node, id })
+    }
+
+    /// Makes a header with `table` as its only one; `more` adds words to its first line.
+    pub(crate) fn create_over<M: Memory, H: Host>(
+        tx: &mut Transaction<'_, M, H>,
+        table: Offset,
+        id: u64,
+        more: impl FnOnce(&mut [u64]),
+    ) -> Result<HashMap> {
+        let node = tx.alloc_nodes(Kind::HASH_HEADER)?;
+        let mut words = vec![0; (layout::HEADER_BYTES / 8) as usize];
+        words[header::ID as usize / 8] = id;
+        words[header::ONLY as usize / 8] = Entry::new(table, 0, false).0;
+        more(&mut words);
+        tx.fill_nodes(node, &words);
         Ok(HashMap { node, id })
     }
 
@@ -162,7 +194,11 @@ impl HashMap {
         Ok(self.len(access)? == 0)
     }
 
-    fn count<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, by: i64) -> Result<()> {
+    pub(crate) fn count<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        by: i64,
+    ) -> Result<()> {
         let line = self.node + (1 + u64::from(tx.lane_id()) % SHARDS) * LINE;
         tx.add(line, Kind::HASH_HEADER, line + 8, by as u64)
     }

@@ -20,6 +20,26 @@ impl Cursor {
     pub fn is_done(self) -> bool {
         self.0 >= 1 << DEPTH_MAX
     }
+
+    /// As a number, for those who cannot hold it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The position of that number; one that [`Cursor::number`] never gave is some position, too.
+    pub fn numbered(number: u64) -> Cursor {
+        Cursor(number)
+    }
+
+    /// Directory index of the table there, in full depth.
+    pub(crate) fn index(self) -> u64 {
+        self.0.reverse_bits() >> (64 - DEPTH_MAX)
+    }
+
+    /// The position behind a table of that depth.
+    pub(crate) fn behind(self, depth: u32) -> Cursor {
+        Cursor(self.0 + (1 << (DEPTH_MAX - depth)))
+    }
 }
 
 /// A key and its value; the value is empty if it was not asked for.
@@ -37,15 +57,14 @@ impl HashMap {
         cursor: Cursor,
         values: bool,
     ) -> Result<(Vec<Item>, Cursor)> {
-        let index = reversed(cursor.0);
-        let table = self.table(access, index)?;
+        let table = self.table(access, cursor.index())?;
         let mut items = Vec::new();
         let mut record = Vec::new();
         for line in 1..table.entry.shape().lines {
             self.scan_bucket(access, &table, line, values, &mut items, &mut record)?;
         }
         access.check(&table.parent)?;
-        Ok((items, Cursor(cursor.0 + (1 << (DEPTH_MAX - table.entry.depth())))))
+        Ok((items, cursor.behind(table.entry.depth())))
     }
 
     fn scan_bucket<A: Access>(
@@ -77,9 +96,4 @@ impl HashMap {
         debug_assert!(items.len() - before <= 7);
         access.check(&bucket.view)
     }
-}
-
-/// The low `DEPTH_MAX` bits in reverse order.
-fn reversed(position: u64) -> u64 {
-    position.reverse_bits() >> (64 - DEPTH_MAX)
 }

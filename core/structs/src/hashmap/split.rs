@@ -156,7 +156,11 @@ impl HashMap {
     }
 
     /// Makes the directory `depth` bits deep, with a first page once there is more than one table.
-    fn deepen<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, depth: u32) -> Result<()> {
+    pub(crate) fn deepen<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        depth: u32,
+    ) -> Result<()> {
         let (head, words) = self.header(tx)?;
         let head = tx.decide(&head)?;
         if u64::from(depth) <= words[header::DEPTH as usize / 8] {
@@ -177,7 +181,7 @@ impl HashMap {
         Ok(page)
     }
 
-    fn set_entry<M: Memory, H: Host>(
+    pub(crate) fn set_entry<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
         index: u64,
@@ -201,7 +205,8 @@ impl HashMap {
     }
 }
 
-fn too_deep() -> Error {
+/// The directory is at its limit.
+pub(crate) fn too_deep() -> Error {
     let max_bytes = PAGES_MAX * PER_PAGE;
     Error::TooLarge { what: "a hash map's directory", bytes: max_bytes + 1, max_bytes }
 }

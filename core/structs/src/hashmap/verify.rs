@@ -30,7 +30,7 @@ impl HashMap {
     }
 
     /// All tables, each once.
-    fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table<A::View>>> {
+    pub(crate) fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Table<A::View>>> {
         let first = self.table(access, 0)?;
         let mut tables = Vec::new();
         let mut seen = HashSet::new();
@@ -66,26 +66,48 @@ impl HashMap {
     /// # Errors
     /// `Corrupted` where it cannot go on.
     pub fn reach<A: Access>(&self, access: &mut A, reached: &mut Reached) -> Result<()> {
+        let mut keys = HashSet::new();
+        for table in self.reach_directory(access, reached)? {
+            for line in 1..table.entry.shape().lines {
+                self.reach_bucket(access, &table, line, &mut keys, reached)?;
+            }
+        }
+        self.compare_count(access, keys.len() as u64, reached)
+    }
+
+    /// Notes header, pages and tables, which it returns.
+    pub(crate) fn reach_directory<A: Access>(
+        &self,
+        access: &mut A,
+        reached: &mut Reached,
+    ) -> Result<Vec<Table<A::View>>> {
         reached.block(self.node);
         for page in self.pages(access)? {
             reached.block(page);
         }
-        let mut keys = HashSet::new();
         let mut covered = 0.0;
-        for table in self.tables(access)? {
+        let tables = self.tables(access)?;
+        for table in &tables {
             reached.block(table.entry.table());
             covered += 0.5f64.powi(table.entry.depth() as i32);
-            for line in 1..table.entry.shape().lines {
-                self.reach_bucket(access, &table, line, &mut keys, reached)?;
-            }
         }
         if covered != 1.0 {
             let text = format!("the tables cover {covered} of all keys");
             reached.broken(Invariant::HashDirectory, self.node, text);
         }
+        Ok(tables)
+    }
+
+    /// Compares the count with the number of keys that are there.
+    pub(crate) fn compare_count<A: Access>(
+        &self,
+        access: &mut A,
+        keys: u64,
+        reached: &mut Reached,
+    ) -> Result<()> {
         let counted = self.len(access)?;
-        if counted != keys.len() as u64 {
-            let text = format!("counts say {counted} keys, {} are there", keys.len());
+        if counted != keys {
+            let text = format!("counts say {counted} keys, {keys} are there");
             reached.broken(Invariant::MapCount, self.node, text);
         }
         Ok(())
@@ -165,6 +187,18 @@ impl HashMap {
             }
             tx.free(table.entry.table())?;
         }
+        self.remove_directory(tx, name)
+    }
+
+    /// Frees pages and header, and takes the name away.
+    ///
+    /// # Errors
+    /// As `remove`.
+    pub(crate) fn remove_directory<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        name: &str,
+    ) -> Result<()> {
         for page in self.pages(tx)? {
             self.free_lines(tx, page, Kind::HASH_DIRECTORY)?;
         }
