@@ -75,7 +75,8 @@ PYTHON_ARROWS = {
         "transactions",
         "typed",
     },
-    "vasmem.typed": {"_arrays", "_core", "errors", "segment (types only)"},
+    "vasmem.dtypes": {"_arrays", "errors"},
+    "vasmem.typed": {"_arrays", "_core", "dtypes", "errors", "segment (types only)"},
     "vasmem.opening": {
         "_core",
         "backends",
@@ -94,7 +95,7 @@ PYTHON_ARROWS = {
     "vasmem.cli": {"cli"},
     "vasmem.cli.app": {"cli", "errors"},
     "vasmem.cli.data": {"cli", "opening", "segment"},
-    "vasmem.cli.dump": {"batches", "btree", "cli", "opening", "segment"},
+    "vasmem.cli.dump": {"batches", "btree", "cli", "dtypes", "hashmap", "opening", "segment"},
     "vasmem.cli.facts": {"cli", "errors", "opening", "segment", "sizes"},
     "vasmem.cli.listing": {"cli", "errors", "listing", "opening", "sizes"},
     "vasmem.cli.opening": {"cli", "errors", "listing", "opening", "segment"},

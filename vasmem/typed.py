@@ -3,147 +3,21 @@
 from __future__ import annotations
 
 import ast
-import struct
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vasmem import _core
-from vasmem._arrays import describe, dtype_of
+from vasmem._arrays import describe
+from vasmem.dtypes import Type, dtypes_of, fixed_dtype, key_dtype
 from vasmem.errors import SegmentCorrupted, VasmemError, WrongType
 
 if TYPE_CHECKING:
     from vasmem.segment import Segment
 
-# Formats of `struct` by kind and size, for scalars that need no numpy on their way.
-_FORMATS = {
-    "u1": "B",
-    "u2": "H",
-    "u4": "I",
-    "u8": "Q",
-    "i1": "b",
-    "i2": "h",
-    "i4": "i",
-    "i8": "q",
-    "f2": "e",
-    "f4": "f",
-    "f8": "d",
-    "b1": "?",
-}
 _MISSING: Any = object()
-
-
-class _Type:
-    """Scalars and arrays of one dtype as bytes."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        code = _FORMATS.get(f"{dtype.kind}{dtype.itemsize}") if dtype.names is None else None
-        self._struct = struct.Struct(f"<{code}") if code else None
-
-    def pack(self, value: Any) -> bytes:
-        """Raises WrongType for what is no such scalar, ValueError for what does not fit."""
-        dtype = self.dtype
-        if dtype.kind == "S":
-            if not isinstance(value, bytes):
-                raise self._wrong(value)
-            if len(value) > dtype.itemsize:
-                raise ValueError(f"{len(value)} bytes do not fit into {dtype}: {value!r:.60}")
-            return value.ljust(dtype.itemsize, b"\0")
-        try:
-            if self._struct:
-                return self._struct.pack(value)
-            array = np.array(value, dtype=dtype)
-        except (struct.error, OverflowError) as error:
-            if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-                raise ValueError(f"{value!r} does not fit into {dtype}: {error}") from None
-            raise self._wrong(value) from None
-        except (TypeError, ValueError):
-            raise self._wrong(value) from None
-        if array.shape != ():
-            raise self._wrong(value)
-        return array.tobytes()
-
-    def unpack(self, data: bytes) -> Any:
-        """The scalar as Python has it; bytes in full length, a record as a tuple."""
-        if self._struct:
-            return self._struct.unpack(data)[0]
-        if self.dtype.kind == "S":
-            return data
-        return np.frombuffer(data, self.dtype)[0].item()
-
-    def pack_many(self, what: str, values: ArrayLike) -> NDArray[Any]:
-        """One contiguous array of one dimension; raises as `pack`."""
-        array = np.asarray(values)
-        if array.size == 0:
-            array = array.astype(self.dtype)
-        if array.ndim != 1:
-            raise ValueError(f"{what} have the shape {array.shape}: give an array of one dimension")
-        if array.dtype != self.dtype:
-            array = self._cast(what, array)
-        return np.ascontiguousarray(array)
-
-    def _cast(self, what: str, array: NDArray[Any]) -> NDArray[Any]:
-        wanted, given = self.dtype, array.dtype
-        if wanted.kind in "iu" and given.kind in "iu":
-            cast = array.astype(wanted)
-            if ((cast.astype(given) != array) | ((cast < 0) != (array < 0))).any():
-                raise ValueError(f"some of the {what} do not fit into {wanted}")
-            return cast
-        fits = np.can_cast(given, wanted, "same_kind")
-        if wanted.kind == "S" and given.kind == "S" and given.itemsize > wanted.itemsize:
-            fits = bool((np.char.str_len(array) <= wanted.itemsize).all())
-        if not fits or given.hasobject:
-            raise WrongType(f"{what} are {given}, which does not become {wanted} safely")
-        return array.astype(wanted)
-
-    def array(self, data: bytearray) -> NDArray[Any]:
-        """The scalars that stand one after the other in `data`, which it takes over."""
-        return np.frombuffer(data, self.dtype)
-
-    def _wrong(self, value: Any) -> WrongType:
-        return WrongType(f"{value!r:.60} is {type(value).__name__}, not a scalar of {self.dtype}")
-
-
-def fixed_dtype(what: str, wanted: DTypeLike) -> np.dtype[Any]:
-    """The dtype, little-endian and without gaps. Raises WrongType for one that is not possible."""
-    try:
-        dtype = np.dtype(wanted).newbyteorder("<")
-        known = dtype_of(describe(dtype)) == dtype and dtype.subdtype is None
-    except (TypeError, ValueError):
-        known = False
-    if not known:
-        raise WrongType(f"{wanted!r} is no fixed-size numpy dtype for {what}: write 'u8' or 'S16'")
-    if _has_gaps(dtype):
-        raise WrongType(f"{dtype} has gaps between its fields: give a packed dtype for {what}")
-    return dtype
-
-
-def key_dtype(wanted: DTypeLike) -> np.dtype[Any]:
-    """As `fixed_dtype`, of keys: equal ones have equal bytes. Raises WrongType."""
-    dtype = fixed_dtype("keys", wanted)
-    if _kinds(dtype) & {"f", "c"}:
-        raise WrongType(f"{dtype} cannot be a key: equal floats may differ in bytes (0.0, -0.0)")
-    return dtype
-
-
-def _has_gaps(dtype: np.dtype[Any]) -> bool:
-    if dtype.subdtype is not None:
-        return _has_gaps(dtype.subdtype[0])
-    if dtype.names is None:
-        return False
-    fields = [dtype[name] for name in dtype.names]
-    return any(map(_has_gaps, fields)) or sum(f.itemsize for f in fields) != dtype.itemsize
-
-
-def _kinds(dtype: np.dtype[Any]) -> set[str]:
-    if dtype.subdtype is not None:
-        return _kinds(dtype.subdtype[0])
-    if dtype.names is None:
-        return {dtype.kind}
-    return {kind for name in dtype.names for kind in _kinds(dtype[name])}
 
 
 class TypedHashMap(_core.TypedMap, MutableMapping[Any, Any]):
@@ -162,13 +36,13 @@ class TypedHashMap(_core.TypedMap, MutableMapping[Any, Any]):
 
     def __init__(self, *_: Any) -> None:
         try:
-            descriptions = ast.literal_eval(self.description.decode())
-            key, value = (dtype_of(description) for description in descriptions)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            key = value = None
-        if key is None or (key.itemsize, value.itemsize) != (self.key_bytes, self.value_bytes):
+            self.descriptions = ast.literal_eval(self.description.decode())
+            key, value = dtypes_of(self.descriptions)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            key = value = np.dtype("V0")
+        if (key.itemsize, value.itemsize) != (self.key_bytes, self.value_bytes):
             raise SegmentCorrupted(f"the types of hash map {self.name!r} are damaged")
-        self._key, self._value = _Type(key), _Type(value)
+        self._key, self._value = Type(key), Type(value)
 
     @property
     def key_dtype(self) -> np.dtype[Any]:
@@ -315,7 +189,7 @@ class TypedHashMap(_core.TypedMap, MutableMapping[Any, Any]):
             keys, values, position = self.scan(position)
             yield keys, values
 
-    def _scalars(self, kind: _Type, data: bytearray) -> Iterator[Any]:
+    def _scalars(self, kind: Type, data: bytearray) -> Iterator[Any]:
         width = kind.dtype.itemsize
         return (kind.unpack(bytes(data[i : i + width])) for i in range(0, len(data), width))
 

@@ -2,7 +2,8 @@
 
 A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
 `{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
-Kinds are "hashmap", "hashmap raw", "btree" and "btree raw".
+Kinds are "hashmap", "hashmap raw", "hashmap typed", "btree" and "btree raw"; a typed one has `key`
+and `value` as `"types": [..., ...]`, the way numpy describes dtypes.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from vasmem.btree import BTree
 from vasmem.cli import tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
+from vasmem.hashmap import HashMap
 from vasmem.opening import SIZE_MAX, attach
 from vasmem.opening import open as open_segment
 from vasmem.segment import Segment, Structure
 
-KINDS = ("hashmap", "hashmap raw", "btree", "btree raw")
+KINDS = ("hashmap", "hashmap raw", "hashmap typed", "btree", "btree raw")
 # Records or bytes between two moves of the progress bar.
 STRIDE = 512
 
@@ -76,8 +78,7 @@ def dump(
 def _dump_map(
     found: Structure, stream: BinaryIO, summary: _Summary, advance: Callable[[int], None]
 ) -> None:
-    kind = "btree" if isinstance(found, BTree) else "hashmap"
-    declared = {"map": found.name, "kind": f"{kind} raw" if found.raw else kind}
+    declared = {"map": found.name, **_kind_of(found)}
     stream.write(tagged.dumps(declared).encode() + b"\n")
     summary.maps += 1
     for key, value in found.items():
@@ -85,6 +86,13 @@ def _dump_map(
         stream.write(tagged.dumps(line).encode() + b"\n")
         summary.records += 1
         advance(1)
+
+
+def _kind_of(found: Structure) -> dict[str, Any]:
+    kind = "btree" if isinstance(found, BTree) else "hashmap"
+    if isinstance(found, (BTree, HashMap)):
+        return {"kind": f"{kind} raw" if found.raw else kind}
+    return {"kind": "hashmap typed", "types": list(found.descriptions)}
 
 
 def load(
@@ -135,7 +143,7 @@ def _records(
             record = tagged.loads(line.decode())
             map_name, kind = _parts(record)
             if map_name not in maps:
-                maps[map_name] = _map_for(segment, map_name, kind)
+                maps[map_name] = _map_for(segment, map_name, kind, record.get("types"))
         except ValueError as error:
             raise ValueError(f"{file or 'standard input'}, line {number}: {error}") from None
         if "key" in record:
@@ -147,7 +155,8 @@ def _parts(record: Any) -> tuple[str, str | None]:
     if type(record) is dict and type(record.get("map")) is str:
         if record.keys() == {"map", "key", "value"}:
             return record["map"], None
-        if record.keys() == {"map", "kind"} and record["kind"] in KINDS:
+        types = {"types"} if record.get("kind") == "hashmap typed" else set()
+        if record.keys() == {"map", "kind"} | types and record["kind"] in KINDS:
             return record["map"], record["kind"]
     kinds = ", ".join(map(repr, KINDS))
     raise ValueError(
@@ -156,11 +165,16 @@ def _parts(record: Any) -> tuple[str, str | None]:
     )
 
 
-def _map_for(segment: Segment, name: str, kind: str | None) -> Structure:
+def _map_for(segment: Segment, name: str, kind: str | None, types: Any) -> Structure:
     """The map of that name; what the segment has keeps its kind, which must be that of the dump."""
     if kind is None and name in segment:
         return open_map(segment, name)
     what, *options = (kind or "hashmap").split()
+    if types is not None:
+        from vasmem.dtypes import dtypes_of  # numpy takes long to import
+
+        key, value = dtypes_of(types)
+        return segment.hashmap(name, key=key, value=value)
     make = segment.btree if what == "btree" else segment.hashmap
     return make(name, raw="raw" in options)
 

@@ -5,7 +5,7 @@
 //! offset is checked before it is used.
 
 use crate::error::{Error, Invariant, Result};
-use crate::layout::{Geometry, LINE, lane};
+use crate::layout::{Geometry, LINE, header, lane};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use vasmem_memory::{Memory, Offset};
 
@@ -119,6 +119,15 @@ pub struct Record<'a, M> {
     pub counts: Counts,
 }
 
+/// Whether all before `end` is backed; the owner may have grown the segment unknown to us.
+fn is_backed<M: Memory>(memory: &M, geometry: &Geometry, end: Offset) -> bool {
+    if end > memory.limit() {
+        let backed = memory.load(header::BACKED, Acquire);
+        memory.raise_limit(backed.min(geometry.size_limit));
+    }
+    end <= memory.limit()
+}
+
 impl<'a, M: Memory> Record<'a, M> {
     /// State word of lane `lane`.
     #[inline]
@@ -142,7 +151,7 @@ impl<'a, M: Memory> Record<'a, M> {
             let end = continuation.checked_add(bytes);
             if !continuation.is_multiple_of(LINE)
                 || !geometry.in_heap(continuation)
-                || end.is_none_or(|end| end > memory.limit())
+                || end.is_none_or(|end| !is_backed(memory, geometry, end))
             {
                 return Err(Error::corrupted(Invariant::Record, lane_at));
             }

@@ -1,8 +1,8 @@
 //! Where the parts of a typed hash map stand. `docs/design.md` draws them.
 //!
 //! Header and directory are those of a hash map. A table is one granule of nodes of 64 to 1024
-//! bytes; an entry is the key's words and the value's words, in the node itself. **Y1** a used entry
-//! stands in its home node, the one behind it, or, if its home says so, in its stash window.
+//! bytes; an entry is the key's words and the value's words, in the node itself. **Y1** a used
+//! entry stands in its home node, the one behind it, or, if its home says so, in its stash window.
 
 use crate::hashmap::Hash;
 use vasmem_engine::Offset;

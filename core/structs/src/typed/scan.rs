@@ -5,8 +5,8 @@ use crate::hashmap::Cursor;
 use vasmem_engine::{Access, Result, Seen};
 
 impl TypedMap {
-    /// All keys and values of the table at `cursor`. Each node is consistent; the map as a whole may
-    /// change between two calls.
+    /// All keys and values of the table at `cursor`. Each node is consistent; the map as a whole
+    /// may change between two calls.
     ///
     /// # Errors
     /// `Removed`, `Corrupted`, or `Conflict` to run again at the same position.
