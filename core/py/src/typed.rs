@@ -97,8 +97,8 @@ fn get_all(
             group_words.extend(words(key));
         }
         let tables = map.ask(&mut Glance::new(engine), &hashes[..count]);
+        patience.begin()?;
         for (i, (&hash, table)) in hashes[..count].iter().zip(&tables).enumerate() {
-            patience.begin()?;
             let place = number * GROUP + i;
             let key = &group_words[i * key_words..][..key_words];
             let value = &mut values[place * value_bytes..][..value_bytes];

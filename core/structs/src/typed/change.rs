@@ -79,8 +79,8 @@ impl TypedMap {
         }
     }
 
-    /// A free entry: in the emptier of both nodes, else in the stash, whose home is told; `None` if
-    /// the table must be split first.
+    /// A free entry: at home, so that a lookup rarely goes on, else behind it, else in the stash,
+    /// of which the home is told; `None` if the table must be split first.
     fn place<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
@@ -95,9 +95,8 @@ impl TypedMap {
             used: seen.used,
             number: u64::from((!seen.used).trailing_zeros()),
         };
-        let emptier = if free(home) >= free(next) { home } else { next };
-        if free(emptier) > 0 {
-            return Ok(Some(place(emptier)));
+        if let Some(seen) = [home, next].into_iter().find(|seen| free(seen) > 0) {
+            return Ok(Some(place(seen)));
         }
         for step in 0..self.form.window() {
             let stash = self.node(tx, table, self.form.stash(hash, step))?;

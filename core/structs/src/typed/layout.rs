@@ -36,7 +36,7 @@ const ENTRIES_MAX: u64 = 48;
 /// Stash nodes in which a key may stand.
 pub const WINDOW: u64 = 4;
 /// A node is as small as it can be with room for so many entries.
-const ENTRIES_WANTED: u64 = 3;
+const ENTRIES_WANTED: u64 = 6;
 
 /// How entries, nodes and tables are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +173,6 @@ mod tests {
         }
         assert_eq!(Form::new(0, 8), None);
         assert_eq!(Form::new(u64::MAX, u64::MAX), None);
-        assert_eq!(Form::new(8, 8).map(|form| (form.node_bytes(), form.entries)), Some((64, 3)));
+        assert_eq!(Form::new(8, 8).map(|form| (form.node_bytes(), form.entries)), Some((128, 7)));
     }
 }
