@@ -116,7 +116,13 @@ pub trait Access {
     fn word(&self, view: &Self::View, at: Offset) -> u64;
 
     /// Bytes of a block that only this node points to; the range was checked by `data`.
-    fn bytes(&self, view: &Self::View, at: Offset, into: &mut [u8]);
+    #[inline(always)]
+    fn bytes(&self, view: &Self::View, at: Offset, into: &mut [u8]) {
+        self.bytes_under(std::slice::from_ref(view), at, into);
+    }
+
+    /// As `bytes`, of a range that several nodes guard, each a part of it.
+    fn bytes_under(&self, views: &[Self::View], at: Offset, into: &mut [u8]);
 
     /// All words of the node's line; the first stands for the version word and is of no use.
     #[inline(always)]
@@ -164,6 +170,19 @@ pub trait Reading<T> {
     /// # Errors
     /// Those of the operation; `Conflict` to run again.
     fn run<A: Access>(&mut self, access: &mut A) -> Result<T>;
+}
+
+/// Lays the word that stands at `place` over bytes that stand at `at`.
+pub(crate) fn lay(word: u64, place: Offset, at: Offset, into: &mut [u8]) {
+    let end = at + into.len() as u64;
+    if place >= end || place.saturating_add(8) <= at {
+        return;
+    }
+    for (here, byte) in (place..).zip(word.to_le_bytes()) {
+        if (at..end).contains(&here) {
+            into[(here - at) as usize] = byte;
+        }
+    }
 }
 
 /// A reader without lane, lock or registration.
@@ -255,20 +274,23 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
         words.map(|index| record.word(index)).find(|&(place, _)| place == at).map(|(_, word)| word)
     }
 
+    /// Lays the owner's words, if there are any, over bytes that stand at `at`.
+    #[inline(always)]
+    pub(crate) fn overlay(&self, view: &View, at: Offset, into: &mut [u8]) {
+        if view.is_overlaid() {
+            self.overlay_words(view, at, into);
+        }
+    }
+
     #[cold]
-    fn overlay_bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
-        let end = at + into.len() as u64;
-        let mut place = at & !7;
-        while place < end {
-            if let Some(word) = self.overlaid(view, place) {
-                for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
-                    let here = place + i as u64;
-                    if (at..end).contains(&here) {
-                        into[(here - at) as usize] = byte;
-                    }
-                }
-            }
-            place += 8;
+    fn overlay_words(&self, view: &View, at: Offset, into: &mut [u8]) {
+        let segment = self.segment;
+        let lane = Version(view.word).lane();
+        let Ok(record) = Record::open(&segment.memory, &segment.geometry, lane) else { return };
+        let (from, to) = (u64::from(view.words.0), u64::from(view.words.1));
+        for index in from..to.min(record.counts.words) {
+            let (place, word) = record.word(index);
+            lay(word, place, at, into);
         }
     }
 
@@ -349,10 +371,10 @@ impl<M: Memory, H: Host> Access for Peek<'_, M, H> {
     }
 
     #[inline(always)]
-    fn bytes(&self, view: &View, at: Offset, into: &mut [u8]) {
+    fn bytes_under(&self, views: &[View], at: Offset, into: &mut [u8]) {
         self.segment.memory.copy_out(at, into);
-        if view.is_overlaid() {
-            self.overlay_bytes(view, at, into);
+        for view in views {
+            self.overlay(view, at, into);
         }
     }
 

@@ -60,16 +60,32 @@ pub(crate) struct Commute {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fill {
     pub at: Offset,
-    /// Its place in the arena.
-    pub from: usize,
+    /// What it is.
+    pub source: Source,
     /// Bytes; 0 once the block was freed again.
     pub len: usize,
+    /// Whether the block that begins here is this transaction's own.
+    pub begins: bool,
     /// Bytes of each node that the space holds, whose first word is left alone; 0 for data.
     pub node_bytes: u64,
 }
 
+/// Where the content of a fill comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// A place in the arena.
+    Arena(usize),
+    /// Nowhere.
+    Zeros,
+    /// Another place of the segment, which a node that is read decidingly keeps as it is.
+    Copy(Offset),
+}
+
 /// Up to this many, a list is searched from its start; above, through an index.
 pub(crate) const LINEAR_MAX: usize = 16;
+
+/// A larger arena is given back when it was used.
+const ARENA_BYTES_KEPT: usize = 1 << 20;
 
 /// Something with a place.
 pub(crate) trait Placed {
@@ -184,6 +200,9 @@ impl Buffers {
         self.commutes.clear();
         self.fills.clear();
         self.arena.clear();
+        if self.arena.capacity() > ARENA_BYTES_KEPT {
+            self.arena = Vec::new();
+        }
         self.views.clear();
         self.stale.set(false);
         self.respects_pins = None;
@@ -238,27 +257,33 @@ impl Buffers {
         &mut self.commutes[number]
     }
 
-    /// Takes back bits that this transaction was going to set; whether it was.
-    pub fn cancel_set(&mut self, at: Offset, mask: u64) -> bool {
-        let Some(number) = self.commutes.find(at) else { return false };
+    /// Takes back those bits of `mask` that this transaction was going to set; returns the others.
+    pub fn cancel_set(&mut self, at: Offset, mask: u64) -> u64 {
+        let Some(number) = self.commutes.find(at) else { return mask };
         let commute = &mut self.commutes[number];
-        let sets = commute.set & mask == mask;
-        if sets {
-            commute.set &= !mask;
+        let cancelled = commute.set & mask;
+        if cancelled != 0 {
+            commute.set &= !cancelled;
             self.changes += 1;
         }
-        sets
+        mask & !cancelled
     }
 
     /// Appends content to the arena and gives it to the block at `at`.
     pub fn put_fill(&mut self, at: Offset, node_bytes: u64, append: impl FnOnce(&mut Vec<u8>)) {
-        self.changes += 1;
         let from = self.arena.len();
         append(&mut self.arena);
         let len = self.arena.len() - from;
         // Later writes of this transaction come in whole words.
         self.arena.resize(from + len.next_multiple_of(8), 0);
-        self.fills.push(Fill { at, from, len, node_bytes });
+        self.push_fill(Fill { at, source: Source::Arena(from), len, begins: true, node_bytes });
+    }
+
+    /// Notes content for space that nothing points to yet.
+    pub fn push_fill(&mut self, fill: Fill) {
+        self.changes += 1;
+        let at = fill.at;
+        self.fills.push(fill);
         let number = self.fills.len() - 1;
         if number == LINEAR_MAX {
             let fills = self.fills.iter().enumerate().filter(|(_, fill)| fill.len > 0);
@@ -281,25 +306,70 @@ impl Buffers {
     /// The content that covers `at`.
     #[inline]
     pub fn find_fill(&self, at: Offset) -> Option<&Fill> {
-        let covers = |fill: &&Fill| fill.at <= at && at - fill.at < fill.len as u64;
-        if self.fills.len() <= LINEAR_MAX {
-            return self.fills.iter().rfind(covers);
-        }
-        let (_, &number) = self.fill_index.range(..=at).next_back()?;
-        self.fills.get(number as usize).filter(covers)
+        self.fill_number(at).map(|number| &self.fills[number])
     }
 
-    /// Forgets the content of a block that is freed before it was ever there.
-    pub fn drop_fill(&mut self, at: Offset) {
-        let number = match self.fill_index.remove(&at) {
-            Some(number) => Some(number as usize),
-            None if self.fills.len() <= LINEAR_MAX => {
-                self.fills.iter().position(|fill| fill.at == at && fill.len > 0)
-            }
-            None => None,
+    #[inline]
+    fn fill_number(&self, at: Offset) -> Option<usize> {
+        let covers = |fill: &Fill| fill.at <= at && at - fill.at < fill.len as u64;
+        if self.fills.len() <= LINEAR_MAX {
+            return self.fills.iter().rposition(covers);
+        }
+        let (_, &number) = self.fill_index.range(..=at).next_back()?;
+        self.fills.get(number as usize).filter(|fill| covers(fill)).map(|_| number as usize)
+    }
+
+    /// Bytes from `at`, which no content covers, to the next that does, at most `most`.
+    pub fn until_fill(&self, at: Offset, most: usize) -> usize {
+        let next = if self.fills.len() <= LINEAR_MAX {
+            self.fills().map(|fill| fill.at).filter(|&next| next > at).min()
+        } else {
+            self.fill_index.range(at..).next().map(|(&next, _)| next)
         };
-        if let Some(fill) = number.and_then(|number| self.fills.get_mut(number)) {
-            fill.len = 0;
+        next.map_or(most, |next| most.min((next - at) as usize))
+    }
+
+    /// The place in the arena of the word at `at`, if content covers it; brings content there that
+    /// is elsewhere, by `copy_out`.
+    #[inline]
+    pub fn arena_place(
+        &mut self,
+        at: Offset,
+        copy_out: impl FnOnce(Offset, &mut [u8]),
+    ) -> Option<usize> {
+        let number = self.fill_number(at)?;
+        let Fill { at: start, source, len, .. } = self.fills[number];
+        let from = match source {
+            Source::Arena(from) => from,
+            Source::Zeros | Source::Copy(_) => {
+                let from = self.arena.len();
+                self.arena.resize(from + len.next_multiple_of(8), 0);
+                if let Source::Copy(there) = source {
+                    copy_out(there, &mut self.arena[from..from + len]);
+                }
+                self.fills[number].source = Source::Arena(from);
+                from
+            }
+        };
+        Some(from + (at - start) as usize)
+    }
+
+    /// Whether words or content between `at` and `end` are to be written.
+    pub fn changes_between(&self, at: Offset, end: Offset) -> bool {
+        self.writes.pairs().iter().any(|pair| (at..end).contains(&pair[0]))
+            || self.fills().any(|fill| fill.at < end && at < fill.at + fill.len as u64)
+    }
+
+    /// Forgets the content of a block that is freed.
+    pub fn drop_fills(&mut self, at: Offset, bytes: u64) {
+        let end = at.saturating_add(bytes);
+        if self.fills.len() <= LINEAR_MAX {
+            let inside = self.fills.iter_mut().filter(|fill| (at..end).contains(&fill.at));
+            return inside.for_each(|fill| fill.len = 0);
+        }
+        while let Some((&place, &number)) = self.fill_index.range(at..end).next() {
+            self.fill_index.remove(&place);
+            self.fills[number as usize].len = 0;
         }
     }
 }

@@ -6,7 +6,7 @@
 //! all are gone before IDLE. **C4** nothing is visible before it is durable.
 
 use crate::access::{Peek, TRIES};
-use crate::buffers::{Buffers, Commute, Entry, mode};
+use crate::buffers::{Buffers, Commute, Entry, Fill, Source, mode};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::Host;
 use crate::lab::{Mutation, Point, mutated};
@@ -292,7 +292,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn fill_space(&self) -> Result<()> {
         let (memory, buffers) = (&self.segment.memory, &self.lane.buffers);
         for fill in buffers.fills() {
-            let bytes = &buffers.arena[fill.from..fill.from + fill.len];
+            let Source::Arena(from) = fill.source else {
+                self.fill_from_elsewhere(fill);
+                continue;
+            };
+            let bytes = &buffers.arena[from..from + fill.len];
             if fill.node_bytes == 0 {
                 memory.copy_in(fill.at, bytes);
                 continue;
@@ -306,6 +310,18 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             }
         }
         self.hit(Point::Filled)
+    }
+
+    /// Content that is not in the arena: nodes that this transaction has locked keep it as it is.
+    fn fill_from_elsewhere(&self, fill: &Fill) {
+        let (memory, mut piece) = (&self.segment.memory, [0; 4096]);
+        for done in (0..fill.len).step_by(piece.len()) {
+            let len = piece.len().min(fill.len - done);
+            if let Source::Copy(from) = fill.source {
+                memory.copy_out(from + done as u64, &mut piece[..len]);
+            }
+            memory.copy_in(fill.at + done as u64, &piece[..len]);
+        }
     }
 
     /// Puts the words into the order of their nodes (R2).
@@ -325,7 +341,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     /// Step 4: targets, words and sum; fence; COMMITTED.
     fn complete_record(&mut self, prepared: State) -> Result<()> {
         let (memory, counts) = (&self.segment.memory, self.counts());
-        let fenced = memory.needs_flush() && self.lane.buffers.arena.len() > SUMMED_BYTES_MAX;
+        let buffers = &self.lane.buffers;
+        let elsewhere = |fill: &Fill| !matches!(fill.source, Source::Arena(_));
+        let fenced = memory.needs_flush()
+            && (buffers.arena.len() > SUMMED_BYTES_MAX || buffers.fills().any(elsewhere));
         self.draw_record(fenced);
         memory.store(self.lane.at + lane::COUNTS, counts.pack(), Relaxed);
         if memory.needs_flush() {
@@ -400,10 +419,11 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
             memory.flush(fill.at, fill.len as u64);
-            if fill.node_bytes != 0 || fenced {
-                wait = true;
-            } else {
-                sum = sum_bytes(sum, &lane.buffers.arena[fill.from..fill.from + fill.len]);
+            match fill.source {
+                Source::Arena(from) if fill.node_bytes == 0 && !fenced => {
+                    sum = sum_bytes(sum, &lane.buffers.arena[from..from + fill.len]);
+                }
+                _ => wait = true,
             }
         }
         if wait {

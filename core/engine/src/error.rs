@@ -43,6 +43,8 @@ pub enum Invariant {
     TreeNode = 15,
     /// Keys of a B-tree ascend within the fences of their nodes, and entries begin as their keys.
     TreeOrder = 16,
+    /// An array's block holds its capacity, and its length is within that.
+    Array = 17,
     /// A lock or a lease names a lane that there is.
     Owner = 18,
     /// Items of a queue stand from its head to its tail, and leases where its bits say.

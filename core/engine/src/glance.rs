@@ -78,7 +78,7 @@ impl<M: Memory, H: Host> Access for Glance<'_, M, H> {
     }
 
     #[inline(always)]
-    fn bytes(&self, _: &Glimpse, at: Offset, into: &mut [u8]) {
+    fn bytes_under(&self, _: &[Glimpse], at: Offset, into: &mut [u8]) {
         self.segment.memory.copy_out(at, into);
     }
 

@@ -209,13 +209,14 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     }
 
     fn free_described(&mut self, at: Offset, meta: Meta, place: Place, number: u64) -> Result<()> {
-        self.lane.buffers.drop_fill(at);
         if meta.kind() == Kind::SPAN {
+            self.lane.buffers.drop_fills(at, meta.granules().saturating_mul(GRANULE));
             return self.free_span(place, meta);
         }
+        self.lane.buffers.drop_fills(at, meta.kind().block_bytes());
         let bit = 1 << (number % 64);
         let word = place.descriptor + descriptor::BITMAP + number / 64 * 8;
-        if self.lane.buffers.cancel_set(word, bit) {
+        if self.lane.buffers.cancel_set(word, bit) == 0 {
             return Ok(());
         }
         let buffers = &mut self.lane.buffers;
@@ -258,7 +259,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             let bits = (64 - u64::from(place.map_bit)).min(left);
             let mask = if bits == 64 { !0 } else { ((1 << bits) - 1) << place.map_bit };
             let buffers = &mut self.lane.buffers;
-            if set || !buffers.cancel_set(place.map_word, mask) {
+            let mask = if set { mask } else { buffers.cancel_set(place.map_word, mask) };
+            if mask != 0 {
                 let commute =
                     buffers.commute(place.map, place.map_word, mode::COMMUTE | mode::LAST);
                 *(if set { &mut commute.set } else { &mut commute.clear }) |= mask;
@@ -293,6 +295,57 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let meta_at = place.descriptor + descriptor::META;
         self.lane.buffers.writes.put(entry, meta_at, meta.0);
         Ok(at)
+    }
+
+    /// Makes the data extent at `at` hold at least `bytes`, where it is, if the granules behind it
+    /// are free; whether they were.
+    ///
+    /// # Errors
+    /// `Corrupted` if none starts there; those of the system while growing, but not `Full`.
+    pub fn extend_span(&mut self, at: Offset, bytes: u64) -> Result<bool> {
+        let (meta, place) = match self.fresh_span(at) {
+            Some(found) => found,
+            None => {
+                let (meta, place, _) =
+                    self.segment.block(at).map_err(|error| self.unless_outdated(error))?;
+                (meta, place)
+            }
+        };
+        let granules = bytes.div_ceil(GRANULE);
+        if meta.kind() != Kind::SPAN || granules <= meta.granules() {
+            return Ok(meta.kind() == Kind::SPAN);
+        }
+        let end = at + granules * GRANULE;
+        let known = at + meta.granules() * GRANULE;
+        if end > self.segment.geometry.region_of(at).end() || !self.is_free(known, end) {
+            return Ok(false);
+        }
+        let backed = self.segment.backed();
+        if end > backed {
+            match self.segment.grow(end - backed, self.patience) {
+                Err(Error::Full { .. }) => return Ok(false),
+                done => done?,
+            }
+            if end > self.segment.backed() {
+                return Ok(false);
+            }
+        }
+        self.see_line(place.descriptor, mode::READ | mode::LAST)?;
+        let entry = self.lane.buffers.entry(place.descriptor, mode::WRITE | mode::LAST);
+        let meta = Meta::new(Kind::SPAN, meta.owner(), granules);
+        self.lane.buffers.writes.put(entry, place.descriptor + descriptor::META, meta.0);
+        self.change_map(known, granules - (known - at) / GRANULE, true)?;
+        Ok(true)
+    }
+
+    /// Whether nobody has taken any granule from `at` on, as far as the backed part reaches.
+    fn is_free(&self, at: Offset, end: Offset) -> bool {
+        let segment = self.segment;
+        (at..end.min(segment.backed())).step_by(GRANULE as usize).all(|granule| {
+            let place = segment.geometry.place(granule);
+            segment.memory.load(place.map_word, Relaxed) >> place.map_bit & 1 == 0
+                && !self.is_taken(place)
+        })
     }
 
     /// Gives empty runs of data back to the extent map, so that extents can use their granules.

@@ -137,6 +137,8 @@ impl Kind {
     pub const TREE_HEADER: Kind = Kind(70);
     /// Node of a B-tree.
     pub const TREE_NODE: Kind = Kind(71);
+    /// Header and stripes of an array.
+    pub const ARRAY: Kind = Kind(72);
     /// Counter.
     pub const COUNTER: Kind = Kind(73);
     /// Lock.
@@ -150,7 +152,7 @@ impl Kind {
     /// Tables of typed hash maps, by the bytes of a node: 64, 128, 256, 512, 1024.
     pub const TYPED_TABLES: [Kind; 5] = [Kind(80), Kind(81), Kind(82), Kind(83), Kind(84)];
     /// All node kinds, for those who walk them.
-    pub const NODES: [Kind; 17] = [
+    pub const NODES: [Kind; 18] = [
         Kind::DIRECTORY,
         Kind::HASH_HEADER,
         Kind::HASH_DIRECTORY,
@@ -159,6 +161,7 @@ impl Kind {
         Kind::VALUE,
         Kind::TREE_HEADER,
         Kind::TREE_NODE,
+        Kind::ARRAY,
         Kind::COUNTER,
         Kind::LOCK,
         Kind::QUEUE_HEADER,
@@ -186,6 +189,7 @@ impl Kind {
             69 | 73 | 74 => LINE,
             70 => 2048,
             71 => TREE_NODE_BYTES,
+            72 => 1024,
             _ => 0,
         }
     }

@@ -5,8 +5,8 @@
 //! **T2** a block freed here is not allocated here again. **T3** fresh space is filled under the
 //! lock of its run, and nodes in it under their own lock (E2, E3).
 
-use crate::access::{Access, Peek, Seen, View};
-use crate::buffers::{Commute, mode};
+use crate::access::{Access, Peek, Seen, View, lay};
+use crate::buffers::{Commute, Fill, Source, mode};
 use crate::error::{Error, Invariant, Result};
 use crate::glance::{Glance, Glimpse};
 use crate::host::{Host, Patience};
@@ -64,6 +64,60 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         patience: &'a mut dyn Patience,
     ) -> Self {
         Transaction { segment, lane, patience }
+    }
+
+    /// Content of fresh space: as much as there is from `at` on, at most as much as is asked for.
+    fn filled(&self, fill: &Fill, at: Offset, into: &mut [u8]) -> usize {
+        let skip = (at - fill.at) as usize;
+        let len = into.len().min(fill.len - skip);
+        let into = &mut into[..len];
+        match fill.source {
+            Source::Arena(from) => {
+                into.copy_from_slice(&self.lane.buffers.arena[from + skip..from + skip + len]);
+            }
+            Source::Zeros => into.fill(0),
+            Source::Copy(from) => self.segment.memory.copy_out(from + skip as u64, into),
+        }
+        len
+    }
+
+    /// Bytes of which some may be content of fresh space.
+    fn pieces(&self, views: &[Touched], at: Offset, into: &mut [u8]) {
+        let buffers = &self.lane.buffers;
+        let mut done = 0;
+        while done < into.len() {
+            let (here, rest) = (at + done as u64, &mut into[done..]);
+            done += match buffers.find_fill(here) {
+                Some(fill) => self.filled(fill, here, rest),
+                None => {
+                    let len = buffers.until_fill(here, rest.len());
+                    self.written(views, here, &mut rest[..len]);
+                    len
+                }
+            };
+        }
+    }
+
+    /// Bytes of the segment as this transaction is going to leave them.
+    #[inline]
+    fn written(&self, views: &[Touched], at: Offset, into: &mut [u8]) {
+        self.segment.memory.copy_out(at, into);
+        for view in views.iter().filter_map(|view| self.close_view(view)) {
+            self.peek().overlay(view, at, into);
+            self.check_overlay(view);
+        }
+        let writes = &self.lane.buffers.writes;
+        if writes.is_empty() {
+            return;
+        }
+        if writes.len() < into.len() / 8 {
+            return writes.pairs().iter().for_each(|&[place, word]| lay(word, place, at, into));
+        }
+        for place in ((at & !7)..at + into.len() as u64).step_by(8) {
+            if let Some(i) = writes.find(place) {
+                lay(writes.value(i), place, at, into);
+            }
+        }
     }
 
     #[inline(always)]
@@ -202,10 +256,10 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     pub fn write(&mut self, view: &Touched, at: Offset, value: u64) {
         let buffers = &mut self.lane.buffers;
         buffers.changes += 1;
+        let memory = &self.segment.memory;
         if buffers.has_fills()
-            && let Some(fill) = buffers.find_fill(at)
+            && let Some(from) = buffers.arena_place(at, |at, into| memory.copy_out(at, into))
         {
-            let from = fill.from + (at - fill.at) as usize;
             buffers.arena[from..from + 8].copy_from_slice(&value.to_le_bytes());
             return;
         }
@@ -272,6 +326,73 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         });
     }
 
+    /// Gives zeros to a fresh block, or to a part of it.
+    pub fn fill_zeros(&mut self, at: Offset, bytes: u64) {
+        self.fill_from(Source::Zeros, at, bytes, true);
+    }
+
+    /// Gives a fresh block, or a part of it, what stands elsewhere in the segment under a node that
+    /// was read decidingly, and that [stands still](Transaction::stands_still).
+    pub fn fill_copy(&mut self, at: Offset, from: Offset, bytes: u64) {
+        self.fill_from(Source::Copy(from), at, bytes, true);
+    }
+
+    /// Gives content to space in a block that is not fresh, which no reader looks at before a word
+    /// of this transaction says so.
+    pub fn fill_behind(&mut self, at: Offset, bytes: &[u8]) {
+        let from = self.lane.buffers.arena.len();
+        self.lane.buffers.arena.extend_from_slice(bytes);
+        self.lane.buffers.arena.resize(from + bytes.len().next_multiple_of(8), 0);
+        self.fill_from(Source::Arena(from), at, bytes.len() as u64, false);
+    }
+
+    /// As `fill_behind`, with zeros.
+    pub fn fill_zeros_behind(&mut self, at: Offset, bytes: u64) {
+        self.fill_from(Source::Zeros, at, bytes, false);
+    }
+
+    fn fill_from(&mut self, source: Source, at: Offset, bytes: u64, begins: bool) {
+        if bytes != 0 {
+            let fill = Fill { at, source, len: bytes as usize, begins, node_bytes: 0 };
+            self.lane.buffers.push_fill(fill);
+        }
+    }
+
+    /// Whether memory has what this transaction sees of `bytes` bytes from `at`, which `views`
+    /// guard: nobody was about to change them, itself included.
+    pub fn stands_still(&self, views: &[Touched], at: Offset, bytes: u64) -> bool {
+        views.iter().all(|view| self.close_view(view).is_none())
+            && !self.lane.buffers.changes_between(at, at + bytes)
+    }
+
+    /// Whether this transaction writes or fills anything between `at` and `end`.
+    pub fn changes_between(&self, at: Offset, end: Offset) -> bool {
+        self.lane.buffers.changes_between(at, end)
+    }
+
+    /// Moves the counter of a node that was noted, and of which no word changes.
+    pub fn touch(&mut self, view: &Touched) {
+        if view.entry < PASSED {
+            self.lane.buffers.entries[view.entry as usize].mode |= mode::WRITE;
+            self.lane.buffers.changes += 1;
+        }
+    }
+
+    /// Writes whole words from `at` on, behind the node `view`; `anew` says that this transaction
+    /// writes none of them yet.
+    pub fn write_words(&mut self, view: &Touched, at: Offset, bytes: &[u8], anew: bool) {
+        let (words, _) = bytes.as_chunks::<8>();
+        if let (true, Some((first, rest))) = (anew, words.split_first()) {
+            let buffers = &mut self.lane.buffers;
+            buffers.changes += 1;
+            buffers.entries[view.entry as usize].mode |= mode::WRITE;
+            return buffers.writes.push_run(view.entry, at, first, rest, None);
+        }
+        for (word, at) in words.iter().zip((at..).step_by(8)) {
+            self.write(view, at, u64::from_le_bytes(*word));
+        }
+    }
+
     /// Gives content to a fresh block of nodes. `words` are whole lines; the first word of each
     /// stands for the version word and is ignored.
     pub fn fill_nodes(&mut self, at: Offset, words: &[u64]) {
@@ -301,7 +422,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     #[inline]
     pub fn is_fresh(&self, at: Offset) -> bool {
         let buffers = &self.lane.buffers;
-        buffers.has_fills() && buffers.find_fill(at).is_some()
+        buffers.has_fills() && buffers.find_fill(at).is_some_and(|fill| fill.begins)
     }
 
     /// Number of the lane that this transaction runs on.
@@ -352,9 +473,9 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
         if buffers.has_fills()
             && let Some(fill) = buffers.find_fill(at)
         {
-            let from = fill.from + (at - fill.at) as usize;
-            let bytes = buffers.arena[from..].first_chunk::<8>();
-            return bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            let mut bytes = [0; 8];
+            self.filled(fill, at, &mut bytes);
+            return u64::from_le_bytes(bytes);
         }
         let mut word = match self.close_view(view) {
             None => self.segment.memory.load(at, Relaxed),
@@ -375,37 +496,11 @@ impl<M: Memory, H: Host> Access for Transaction<'_, M, H> {
     }
 
     #[inline]
-    fn bytes(&self, view: &Touched, at: Offset, into: &mut [u8]) {
-        let buffers = &self.lane.buffers;
-        if buffers.has_fills()
-            && let Some(fill) = buffers.find_fill(at)
-        {
-            let from = fill.from + (at - fill.at) as usize;
-            let len = into.len().min(fill.from + fill.len - from);
-            into[..len].copy_from_slice(&buffers.arena[from..from + len]);
-            return;
-        }
-        match self.close_view(view) {
-            None => self.segment.memory.copy_out(at, into),
-            Some(view) => {
-                self.peek().bytes(view, at, into);
-                self.check_overlay(view);
-            }
-        }
-        if buffers.writes.is_empty() {
-            return;
-        }
-        let end = at + into.len() as u64;
-        for place in ((at & !7)..end).step_by(8) {
-            let Some(i) = buffers.writes.find(place) else {
-                continue;
-            };
-            for (k, byte) in buffers.writes.value(i).to_le_bytes().into_iter().enumerate() {
-                let here = place + k as u64;
-                if (at..end).contains(&here) {
-                    into[(here - at) as usize] = byte;
-                }
-            }
+    fn bytes_under(&self, views: &[Touched], at: Offset, into: &mut [u8]) {
+        if self.lane.buffers.has_fills() {
+            self.pieces(views, at, into);
+        } else {
+            self.written(views, at, into);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The check of a whole segment: every structure, then the heap.
 
-use crate::{BTree, Counter, HashMap, TypedMap};
+use crate::{Array, BTree, Counter, HashMap, TypedMap};
 use vasmem_engine::access::Peek;
 use vasmem_engine::check::Violation;
 use vasmem_engine::layout::Kind;
@@ -45,6 +45,7 @@ fn reach<M: Memory, H: Host>(segment: &Segment<M, H>, reached: &mut Reached) -> 
             Kind::COUNTER => Counter::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TYPED => TypedMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TREE_HEADER => BTree::of(&mut peek, &named)?.reach(&mut peek, reached)?,
+            Kind::ARRAY => Array::of(&mut peek, &named)?.reach(segment, &mut peek, reached)?,
             kind => {
                 let text =
                     format!("{:?} is of kind {}, which no structure has", named.name, kind.0);

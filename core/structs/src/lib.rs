@@ -2,6 +2,7 @@
 //!
 //! Uses `vasmem-engine`; used by the Python binding. Each structure can be checked whole.
 
+pub mod array;
 pub mod btree;
 pub mod check;
 pub mod counter;
@@ -12,6 +13,7 @@ pub mod root;
 pub mod salvage;
 pub mod typed;
 
+pub use array::Array;
 pub use btree::BTree;
 pub use counter::Counter;
 pub use hashmap::HashMap;
