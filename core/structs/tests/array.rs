@@ -70,7 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn ranges(parts: &[(u16, u16)], len: u64) -> Vec<Range<u64>> {
     let mut starts: Vec<_> = parts
         .iter()
-        .map(|&(part, bytes)| (len * u64::from(part) >> 16, u64::from(bytes)))
+        .map(|&(part, bytes)| ((len * u64::from(part)) >> 16, u64::from(bytes)))
         .collect();
     starts.sort_unstable();
     starts.dedup_by_key(|start| start.0);
@@ -260,9 +260,8 @@ fn a_removed_array_leaves_nothing_and_its_handles_notice() {
     assert!(matches!(gone, Err(Error::Removed)));
     let gone = segment.write(&mut patient(), |tx| array.extend(tx, &[0; 8]));
     assert!(matches!(gone, Err(Error::Removed)));
-    let names = segment.read(&mut patient(), |peek| {
-        directory::list(peek, segment.geometry.directory_at)
-    });
+    let names =
+        segment.read(&mut patient(), |peek| directory::list(peek, segment.geometry.directory_at));
     assert_eq!(names.unwrap(), []);
 }
 

@@ -106,9 +106,7 @@ impl Array {
             }
         }
         match self.rebuild(tx, state, length, block_bytes(wanted), content) {
-            Err(Error::Full { .. }) => {
-                self.rebuild(tx, state, length, block_bytes(total), content)
-            }
+            Err(Error::Full { .. }) => self.rebuild(tx, state, length, block_bytes(total), content),
             done => done,
         }
     }
@@ -159,8 +157,7 @@ impl Array {
     ) -> Result<()> {
         let new = tx.alloc(room)?;
         let views = self.guards(tx, state, ALL)?;
-        let (kept, total) =
-            (state.length.min(length) * self.row_bytes, length * self.row_bytes);
+        let (kept, total) = (state.length.min(length) * self.row_bytes, length * self.row_bytes);
         let whole = kept & !7;
         self.copy(tx, &views, (state.data, new), whole);
         // The rest of a word, and what comes behind it.

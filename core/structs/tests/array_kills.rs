@@ -1,0 +1,239 @@
+//! A process dies at every numbered step of every change of an array: others read all or
+//! nothing of it, before and after they recover it, and so they do after a power failure.
+#![cfg(feature = "lab")]
+
+use vasmem_engine::lab::{Action, Point};
+use vasmem_engine::simulated::{Attached, Bounded, Machine, Port, Process};
+use vasmem_engine::{Access, Error, Result, Transaction};
+use vasmem_memory::Medium;
+use vasmem_structs::Array;
+use vasmem_structs::check::check;
+
+type Tx<'a> = Transaction<'a, Port, Process>;
+
+const COMMIT: [Point; 10] = [
+    Point::Prepared,
+    Point::Locked,
+    Point::Validated,
+    Point::Filled,
+    Point::Fenced,
+    Point::Committed,
+    Point::Applied,
+    Point::Persisted,
+    Point::Unlocked,
+    Point::Idle,
+];
+/// Times that a point is reached in one change that are tried one by one; above, some of them.
+const EACH: u32 = 12;
+
+fn few() -> Bounded {
+    Bounded(200)
+}
+
+fn rows<A: Access>(array: &Array, access: &mut A) -> Result<Vec<u8>> {
+    let bytes = array.len(access)? * array.row_bytes();
+    let mut found = vec![0; bytes as usize];
+    match array.read(access, std::slice::from_ref(&(0..bytes)), None, &mut found)? {
+        true => Ok(found),
+        false => Err(Error::Conflict),
+    }
+}
+
+/// All rows at one time: a transaction that changes nothing.
+fn snapshot(segment: &Attached, array: &Array) -> Vec<u8> {
+    segment.write(&mut few(), |tx| rows(array, tx)).unwrap()
+}
+
+/// All rows as a reader finds them while nobody moves.
+fn read(machine: &Machine, array: &Array) -> Vec<u8> {
+    machine.attach_readonly().read(&mut few(), |peek| rows(array, peek)).unwrap()
+}
+
+/// A change of an array that has so many rows of so many bytes.
+struct Change {
+    name: &'static str,
+    rows: (u64, u64),
+    run: fn(&Array, &mut Tx<'_>) -> Result<()>,
+}
+
+fn put(array: &Array, tx: &mut Tx<'_>, ranges: &[(u64, u64)]) -> Result<()> {
+    let ranges: Vec<_> = ranges.iter().map(|&(from, to)| from..to).collect();
+    let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    array.write(tx, &ranges, &vec![b'n'; total as usize]).map(|done| assert!(done))
+}
+
+fn extend(array: &Array, tx: &mut Tx<'_>, bytes: usize) -> Result<()> {
+    array.extend(tx, &vec![b'e'; bytes]).map(|_| ())
+}
+
+const LARGE: (u64, u64) = (5 << 10, 1 << 10);
+
+const CHANGES: [Change; 11] = [
+    Change { name: "a row", rows: (100, 8), run: |array, tx| put(array, tx, &[(16, 24)]) },
+    Change {
+        name: "rows of several stripes",
+        rows: (3000, 8),
+        run: |array, tx| put(array, tx, &[(4080, 4120), (9001, 9003), (9005, 9017)]),
+    },
+    Change {
+        name: "rows of all stripes",
+        rows: (9000, 8),
+        run: |array, tx| put(array, tx, &[(0, 72_000)]),
+    },
+    Change {
+        name: "all rows anew",
+        rows: LARGE,
+        run: |array, tx| {
+            put(array, tx, &[(100, (4 << 20) + 300), ((4 << 20) + 900, (5 << 20) - 1)])
+        },
+    },
+    Change { name: "append", rows: (3, 8), run: |array, tx| extend(array, tx, 16) },
+    Change { name: "append to a word", rows: (11, 3), run: |array, tx| extend(array, tx, 21) },
+    Change { name: "append, and move", rows: (21, 3), run: |array, tx| extend(array, tx, 3000) },
+    Change { name: "grow in place", rows: (4000, 8), run: |array, tx| extend(array, tx, 9000) },
+    Change { name: "cut", rows: (1000, 8), run: |array, tx| array.resize(tx, 900) },
+    Change { name: "cut, and move", rows: (9000, 8), run: |array, tx| array.resize(tx, 3) },
+    Change {
+        name: "many at once",
+        rows: (300, 8),
+        run: |array, tx| {
+            put(array, tx, &[(0, 2400)])?;
+            array.resize(tx, 200)?;
+            extend(array, tx, 4000)?;
+            put(array, tx, &[(1500, 3000)])
+        },
+    },
+];
+
+/// A machine with an array that the change is to be done to.
+fn world(change: &Change, medium: Medium) -> (Machine, Attached, Array) {
+    let machine =
+        Machine::new(if change.rows == LARGE { 32 << 20 } else { 2 << 20 }, 4, 4096, medium);
+    let segment = machine.attach(1);
+    let array = segment
+        .write(&mut few(), |tx| Array::create(tx, "array", 7, change.rows, b"rows"))
+        .unwrap();
+    let old = vec![b'o'; (change.rows.0 * change.rows.1) as usize];
+    let all = 0..old.len() as u64;
+    segment.write(&mut few(), |tx| array.write(tx, std::slice::from_ref(&all), &old)).unwrap();
+    (machine, segment, array)
+}
+
+fn done(change: &Change, segment: &Attached, array: &Array) -> Result<()> {
+    segment.write(&mut few(), |tx| (change.run)(array, tx))
+}
+
+/// Each way in which process 1 can die during a change.
+fn each_death(change: &Change, medium: Medium, mut then: impl FnMut(Machine, Array)) -> u32 {
+    let mut deaths = 0;
+    for point in COMMIT {
+        let mut nth = 0;
+        loop {
+            let (machine, segment, array) = world(change, medium);
+            segment.switches.arm(point, nth, Action::Return);
+            match done(change, &segment, &array) {
+                Ok(()) => break,
+                Err(Error::Died) => {}
+                Err(other) => panic!("{}: {other}", change.name),
+            }
+            machine.kill(1);
+            then(machine, array);
+            deaths += 1;
+            nth += if nth < EACH && change.rows != LARGE { 1 } else { 1 + nth / 3 };
+        }
+    }
+    deaths
+}
+
+/// What the array holds before and after the change.
+fn outcomes(change: &Change) -> [Vec<u8>; 2] {
+    let (_, segment, array) = world(change, Medium::Volatile);
+    let before = snapshot(&segment, &array);
+    done(change, &segment, &array).unwrap();
+    assert_eq!(check(&segment, &mut few()).unwrap(), []);
+    let after = snapshot(&segment, &array);
+    assert!(before != after, "{} changes nothing", change.name);
+    [before, after]
+}
+
+#[test]
+fn survivors_find_all_or_nothing_of_a_change() {
+    for change in &CHANGES {
+        let outcomes = outcomes(change);
+        let deaths = each_death(change, Medium::Volatile, |machine, array| {
+            let seen = read(&machine, &array);
+            assert!(outcomes.contains(&seen), "{}: a reader sees half", change.name);
+            let other = machine.attach(2);
+            append(&other, &array);
+            let found = snapshot(&other, &array);
+            let (found, last) = found.split_at(seen.len());
+            assert!(found == seen, "{}: recovery decides otherwise", change.name);
+            assert!(last.iter().all(|&byte| byte == b'~'));
+            assert_eq!(check(&other, &mut few()).unwrap(), [], "{}", change.name);
+        });
+        assert!(deaths >= 10, "{}: only {deaths} deaths", change.name);
+    }
+}
+
+fn append(segment: &Attached, array: &Array) {
+    let row = vec![b'~'; array.row_bytes() as usize];
+    segment.write(&mut few(), |tx| array.extend(tx, &row)).unwrap();
+}
+
+#[test]
+fn readers_in_the_middle_of_a_change_see_all_or_nothing() {
+    for change in &CHANGES {
+        let outcomes = outcomes(change);
+        let (machine, segment, array) = world(change, Medium::Volatile);
+        let (port, others) = (machine.clone(), outcomes.clone());
+        segment.switches.watch(move |_| {
+            let reader = port.attach(3);
+            assert!(others.contains(&read(&port, &array)), "a reader sees half");
+            assert!(others.contains(&snapshot(&reader, &array)), "a transaction sees half");
+        });
+        done(change, &segment, &array).unwrap();
+    }
+}
+
+#[test]
+fn a_power_failure_leaves_all_or_nothing_of_a_change() {
+    for change in &CHANGES {
+        let outcomes = outcomes(change);
+        let mut seed = 0u64;
+        each_death(change, Medium::CacheLine, |machine, array| {
+            for kind in 0..4 {
+                let crashed = machine.crash(|_| match kind {
+                    0 => false,
+                    1 => true,
+                    _ => {
+                        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e);
+                        seed >> 63 == 0
+                    }
+                });
+                let last = crashed.attach(5);
+                last.recover_power_failure().unwrap();
+                let found = snapshot(&last, &array);
+                assert!(outcomes.contains(&found), "{}: half of it is left", change.name);
+                append(&last, &array);
+                assert_eq!(check(&last, &mut few()).unwrap(), [], "{}", change.name);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_reader_finds_a_record_that_continues_where_the_segment_has_grown() {
+    let machine = Machine::growing(16 << 20, 1 << 20, 4, 4096, Medium::Volatile);
+    let segment = machine.attach(1);
+    let array = segment
+        .write(&mut few(), |tx| Array::create(tx, "array", 7, (40_000, 8), b"rows"))
+        .unwrap();
+    let reader = machine.attach_readonly();
+    let of = |reader: &Attached| reader.read(&mut few(), |peek| rows(&array, peek)).unwrap();
+    assert!(of(&reader) == vec![0; 320_000]);
+    // The first words are those of the transaction that takes the space for the record.
+    segment.switches.arm(Point::Applied, 50, Action::Return);
+    let died = segment.write(&mut few(), |tx| put(&array, tx, &[(0, 320_000)]));
+    assert!(matches!(died, Err(Error::Died)));
+    assert!(of(&reader) == vec![b'n'; 320_000]);
+}
