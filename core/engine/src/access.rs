@@ -238,8 +238,6 @@ impl<'a, M: Memory, H: Host> Peek<'a, M, H> {
             Some(Phase::Committed) => {
                 let Ok(record) = Record::open(&segment.memory, &segment.geometry, version.lane())
                 else {
-                    // It may continue where the segment has grown since this process looked.
-                    segment.backed();
                     return Ok(None);
                 };
                 let Some(index) = record.find(node) else {

@@ -68,8 +68,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// Brings the record of a dead lane to its end. The caller holds its recovery lock.
     pub(crate) fn repair(&self, lane: u16) -> Result<()> {
         self.switches.hit(Point::RecoveryBegun)?;
-        // A record may continue where the segment has grown since this process looked.
-        self.backed();
         let state = Record::state(&self.memory, &self.geometry, lane);
         let idle = state.in_phase(Phase::Idle);
         if mutated(Mutation::RecoveryIdleFirst) {
@@ -290,8 +288,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         self.set_incarnation(incarnation);
         self.switches.hit(Point::Bumped)?;
-        // Records may continue anywhere in what is backed, of which this process knows nothing yet.
-        self.backed();
         let mut floor = self.memory.load(header::FLOOR, Acquire);
         // Without flushes the medium may know of fewer lanes than have left a record there.
         let lanes = if self.marked { self.geometry.lanes } else { self.lanes_used() };
