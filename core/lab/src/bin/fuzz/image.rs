@@ -10,7 +10,7 @@ use vasmem_engine::lab::{Action, Point};
 use vasmem_engine::layout::{GRANULE, LINE};
 use vasmem_engine::{Error, Geometry, Holder, Result, Segment, format};
 use vasmem_memory::{Access, Mapped, Medium, Memory, Offset, Tap};
-use vasmem_structs::HashMap;
+use vasmem_structs::{BTree, HashMap};
 
 /// A host in whose world this process is alone: every lane from `first` on belongs to the dead.
 pub struct Alone {
@@ -56,10 +56,12 @@ pub type Attached = Segment<Mapped, Alone>;
 
 /// Names of the maps. The last is small, the third has large values.
 pub const MAPS: [&str; 5] = ["grown", "short", "large", "single", "few"];
+/// Names of the B-trees. The second has keys with long beginnings in common, and large values.
+pub const TREES: [&str; 3] = ["tree", "long", "root"];
 const MAX_BYTES: u64 = 6 << 20;
 const SIZE_BYTES: u64 = 1 << 20;
 /// Lanes that the image has.
-pub const LANES: u64 = 6;
+pub const LANES: u64 = 7;
 
 /// Lines that were written since the image was last whole.
 #[derive(Default)]
@@ -150,19 +152,58 @@ impl Image {
                 maps[0].delete(tx, &key_bytes(key * 3), &mut Vec::new())
             })?;
         }
+        let trees = self.plant(&segment)?;
         drop(segment);
-        // Each of these dies in a commit of its own map; the first one's record is a long one.
+        // Each of these dies in a commit of its own map, the last in one of trees.
         self.die(1, Point::Committed, &maps[0], 60)?;
         self.die(2, Point::Validated, &maps[1], 3)?;
         self.die(3, Point::Fenced, &maps[3], 1)?;
-        self.die(4, Point::Committed, &maps[4], 2)
+        self.die(4, Point::Committed, &maps[4], 2)?;
+        self.die_in_tree(5, &trees)
+    }
+
+    fn plant(&self, segment: &Attached) -> Result<Vec<BTree>> {
+        let mut trees = Vec::new();
+        for (number, name) in TREES.into_iter().enumerate() {
+            let tree = segment.write(&mut Impatient::default(), |tx| {
+                BTree::create(tx, name, 0, number as u64 + 20)
+            })?;
+            trees.push(tree);
+            for key in 0..[1500, 150, 9][number] {
+                let mut bytes = key_bytes(key);
+                if number == 1 {
+                    bytes.extend([b'x'; 300]);
+                    bytes.extend(key_bytes(key));
+                }
+                let value = if number == 1 { value(2, key % 3) } else { value(0, key) };
+                let value = &value[..value.len().min(5000)];
+                segment.write(&mut Impatient::default(), |tx| {
+                    tree.put(tx, &bytes, value, &mut Vec::new())
+                })?;
+            }
+        }
+        Ok(trees)
+    }
+
+    /// A writer with lane `first` splits leaves of two trees, and dies when it has committed.
+    fn die_in_tree(&self, first: u16, trees: &[BTree]) -> Result<()> {
+        let segment = self.attach(first, Medium::CacheLine)?;
+        let died = segment.write(&mut Impatient::default(), |tx| {
+            for key in 0..70 {
+                trees[0].put(tx, &key_bytes(4000 + key), &[b's'; 1200], &mut Vec::new())?;
+                trees[2].put(tx, &key_bytes(100 + key), &[b's'; 1200], &mut Vec::new())?;
+            }
+            // Not before: taking a run is a commit, too.
+            segment.switches.arm(Point::Committed, 0, Action::Return);
+            Ok(())
+        });
+        expect_death(died)
     }
 
     /// A writer with lane `first` overwrites `keys` values in place, adds as many if they are many,
     /// and dies at `point`.
     fn die(&self, first: u16, point: Point, map: &HashMap, keys: u64) -> Result<()> {
         let segment = self.attach(first, Medium::CacheLine)?;
-        segment.switches.arm(point, 0, Action::Return);
         let died = segment.write(&mut Impatient::default(), |tx| {
             for key in 0..keys {
                 let mut record = Vec::new();
@@ -175,13 +216,10 @@ impl Image {
                     map.put(tx, &key_bytes(key + 9000), &[b'n'; 90], &mut record)?;
                 }
             }
+            segment.switches.arm(point, 0, Action::Return);
             Ok(())
         });
-        match died {
-            Err(Error::Died) => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => Err(Error::format("the writer should have died")),
-        }
+        expect_death(died)
     }
 
     fn keep(&mut self, geometry: &Geometry) -> Result<()> {
@@ -284,6 +322,14 @@ impl Image {
             self.editor.copy_in(line, &found.unwrap_or([0; 64]));
             line += LINE;
         }
+    }
+}
+
+fn expect_death(died: Result<()>) -> Result<()> {
+    match died {
+        Err(Error::Died) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Err(Error::format("the writer should have died")),
     }
 }
 

@@ -7,6 +7,7 @@ mod image;
 mod mutate;
 mod operate;
 mod random;
+mod trees;
 mod worker;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};

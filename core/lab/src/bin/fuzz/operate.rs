@@ -2,6 +2,7 @@
 
 use crate::image::{Alone, Attached, Image, Impatient, LANES, MAPS, key_bytes, value};
 use crate::random::Random;
+use crate::trees;
 use vasmem_engine::access::{Access, Reading};
 use vasmem_engine::{Error, Result, directory};
 use vasmem_memory::Medium;
@@ -76,6 +77,9 @@ fn open(segment: &Attached, name: &str) -> Result<HashMap> {
 
 /// One operation.
 fn one(segment: &Attached, random: &mut Random, reads_only: bool) -> Result<()> {
+    if random.one_in(3) {
+        return trees::one(segment, random, reads_only);
+    }
     let name = random.pick(&MAPS);
     match random.below(if reads_only { 8 } else { 20 }) {
         0 => look_around(segment, random),
