@@ -8,6 +8,7 @@ use super::BTree;
 use super::search::{Node, Step, Toward};
 use crate::record;
 use std::ops::Bound;
+use vasmem_engine::layout::LINE;
 use vasmem_engine::{Access, Invariant, Result, Seen};
 
 /// A part of the items in order, and where they go on.
@@ -109,7 +110,11 @@ impl BTree {
         values: bool,
         batch: &mut Batch,
     ) -> Result<()> {
-        ranks.clone().for_each(|rank| access.prefetch(leaf.entry(access, rank).leads()));
+        for rank in ranks.clone() {
+            let at = leaf.entry(access, rank).leads();
+            access.prefetch(at);
+            access.prefetch(at + LINE);
+        }
         let mut record = Vec::new();
         for number in 0..ranks.len() {
             let rank = if reverse { ranks.end - 1 - number } else { ranks.start + number };

@@ -281,6 +281,8 @@ impl BTree {
         entry: Entry,
         record: &mut Vec<u8>,
     ) -> Result<Head> {
+        // The length is known only when the head is there: the next line need not wait for it.
+        access.prefetch(entry.leads() + LINE);
         let head = record::read(access, leaf, entry.leads(), RECORD_BYTES_MAX, record)?;
         access.check(leaf)?;
         Ok(head)
