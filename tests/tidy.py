@@ -63,6 +63,7 @@ PYTHON_ARROWS = {
     "vasmem.huge": set(),
     "vasmem.segment": {
         "_core",
+        "array",
         "btree",
         "counter",
         "errors",
@@ -75,6 +76,8 @@ PYTHON_ARROWS = {
         "transactions",
         "typed",
     },
+    "vasmem.rows": set(),
+    "vasmem.array": {"_arrays", "_core", "errors", "rows", "segment (types only)"},
     "vasmem.dtypes": {"_arrays", "errors"},
     "vasmem.typed": {"_arrays", "_core", "dtypes", "errors", "segment (types only)"},
     "vasmem.opening": {

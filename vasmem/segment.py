@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -20,6 +20,7 @@ from vasmem.sizes import format_size
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from vasmem.array import Array
     from vasmem.typed import TypedHashMap
 
 P = ParamSpec("P")
@@ -167,6 +168,26 @@ class Segment(Mapping[str, Any]):
         made.segment = self
         return made
 
+    def array(
+        self,
+        name: str,
+        shape: int | Iterable[int] | None = None,
+        dtype: DTypeLike = None,
+        *,
+        create: bool = True,
+    ) -> Array:
+        """Open the numpy array of that name; make it, of zeros, if there is none.
+
+        `dtype` is any of a fixed size, records and sub-arrays included; of `shape`, the first axis
+        grows. An array that is there may have another length, but raises WrongType if its dtype, or
+        another axis, is not what is asked for. To make one takes both: ValueError without. KeyError
+        if there is none and `create` is false.
+        """
+        # Imported with the first of them: numpy takes longer than all of vasmem.
+        from vasmem.array import open_array
+
+        return open_array(self, self._core, name, shape, dtype, create)
+
     def _typed(self, name: str, types: tuple[Any, Any] | None, create: bool) -> TypedHashMap:
         # Imported with the first of them: numpy takes longer than all of vasmem.
         from vasmem.typed import open_typed
@@ -183,6 +204,8 @@ class Segment(Mapping[str, Any]):
             return self.btree(name, raw="raw" in options, create=False)
         if kind == "set":
             return self.set(name, raw="raw" in options, create=False)
+        if kind == "array":
+            return self.array(name, create=False)
         if kind == "counter":
             return self.counter(name, create=False)
         raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")

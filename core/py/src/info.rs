@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyList};
 use std::collections::BTreeSet;
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Error, Kind, directory};
-use vasmem_structs::{BTree, HashMap, TypedMap};
+use vasmem_structs::{Array, BTree, HashMap, TypedMap};
 
 /// Lanes that tell an owner: `{lane, pid, alive}`; `alive` is None for a read-only attachment,
 /// which may not look at locks.
@@ -53,6 +53,7 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
                     let map = HashMap::of(access, &named)?;
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))
                 }
+                Kind::ARRAY => Ok(Some((Array::of(access, &named)?.len(access)?, None))),
                 Kind::TREE_HEADER => Ok(Some((BTree::of(access, &named)?.len(access)?, None))),
                 Kind::TYPED => {
                     let map = TypedMap::of(access, &named)?;
@@ -115,6 +116,7 @@ fn class_name(kind: Kind) -> &'static str {
     match kind {
         Kind::SPAN => "extent",
         Kind::DIRECTORY => "directory",
+        Kind::ARRAY => "array header",
         Kind::HASH_HEADER => "hashmap header",
         Kind::HASH_DIRECTORY => "hashmap directory",
         Kind::HASH_TABLE => "hashmap table",

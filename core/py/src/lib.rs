@@ -1,5 +1,6 @@
 //! `vasmem._core`: conversion between Python objects and the structures, and nothing else.
 
+mod array;
 mod attached;
 mod btree;
 mod counter;
@@ -37,6 +38,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     key::register(module)?;
     value::register(module)?;
     module.add_class::<segment::Segment>()?;
+    module.add_class::<array::Array>()?;
     module.add_class::<hashmap::HashMap>()?;
     module.add_class::<btree::BTree>()?;
     module.add_class::<btree::Sorted>()?;

@@ -18,7 +18,7 @@ use vasmem_engine::{
     error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
-use vasmem_structs::{BTree, Counter, HashMap, TypedMap};
+use vasmem_structs::{Array, BTree, Counter, HashMap, TypedMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
@@ -261,6 +261,7 @@ impl Segment {
             let Some(named) = directory::find(tx, first, name)? else { return Ok(false) };
             match named.kind {
                 EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::ARRAY => Array::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::COUNTER => Counter::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::TYPED => TypedMap::of(tx, &named)?.remove(tx, name)?,
                 _ => HashMap::of(tx, &named)?.remove(tx, name)?,
@@ -364,6 +365,7 @@ pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
         EngineKind::HASH_HEADER => "hashmap",
         EngineKind::TREE_HEADER if flags & RAW != 0 => "btree raw",
         EngineKind::TREE_HEADER => "btree",
+        EngineKind::ARRAY => "array",
         EngineKind::COUNTER => "counter",
         EngineKind::TYPED => "hashmap typed",
         _ => "unknown",

@@ -16,13 +16,19 @@ use vasmem_memory::Memory;
 use vasmem_structs::Keyed;
 use vasmem_structs::record::Located;
 
-/// A pinned value; the memoryviews over it keep it, and it keeps the mapping.
+/// A pinned value, or the rows of an array; what looks at it keeps it, and it keeps the mapping.
 #[pyclass(frozen, module = "vasmem._core")]
 pub struct Pinned {
-    attached: Arc<Attached>,
-    pin: Pin,
-    from: Offset,
-    bytes: usize,
+    /// Keeps the mapping.
+    pub attached: Arc<Attached>,
+    /// Keeps the block.
+    pub pin: Pin,
+    /// First byte, checked to lie in the backed heap with all others.
+    pub from: Offset,
+    /// How many there are.
+    pub bytes: usize,
+    /// Whether those who look may write.
+    pub writable: bool,
 }
 
 impl Drop for Pinned {
@@ -45,15 +51,16 @@ impl Pinned {
         let pinned = this.get();
         let start = pinned.attached.engine.memory.base_address() + pinned.from as usize;
         // SAFETY: `view` is a Py_buffer to be filled in. The range was checked to lie in the
-        // mapping, which lives as long as `pinned`, which the filled in buffer owns. The bytes are
-        // read-only, and no honest process changes them while they are pinned.
+        // mapping, which lives as long as `pinned`, which the filled in buffer owns. Values are
+        // read-only, and no honest process changes them while they are pinned. Rows are writable,
+        // as the mapping is then, and change as any memory that is shared; nothing borrows them.
         let done = unsafe {
             ffi::PyBuffer_FillInfo(
                 view,
                 this.as_ptr(),
                 start as *mut std::ffi::c_void,
                 pinned.bytes as ffi::Py_ssize_t,
-                1,
+                (!pinned.writable).into(),
                 flags,
             )
         };
@@ -79,7 +86,13 @@ impl<S: Keyed> Map<S> {
         let done = done.and_then(|found| attached.ensure_intact().map(|()| found));
         let found = done.map_err(|error| attached.raise(error, waiter.raised.take()))?;
         let Some((pin, Located { from, bytes, .. })) = found else { return Ok(None) };
-        let pinned = Pinned { attached: attached.clone(), pin, from, bytes: bytes as usize };
+        let pinned = Pinned {
+            attached: attached.clone(),
+            pin,
+            from,
+            bytes: bytes as usize,
+            writable: false,
+        };
         let pinned = if self.raw { pinned } else { self.without_head(pinned)? };
         Bound::new(py, pinned).map(Some)
     }
