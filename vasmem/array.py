@@ -7,7 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from vasmem import _core
 from vasmem._arrays import describe, dtype_of
 from vasmem.errors import SegmentCorrupted, VasmemError, WrongType
-from vasmem.rows import assigned, reach
+from vasmem.rows import assigned, packed, reach
 
 if TYPE_CHECKING:
     from vasmem.segment import Segment
@@ -111,7 +111,9 @@ class Array(_core.Array):
             copy.flags.writeable = False
             return copy
         block, at, length = found
-        view: NDArray[Any] = np.ndarray((length, *self._trailing), self._dtype, block)
+        view: NDArray[Any] = np.ndarray(
+            (length, *self._trailing), self._dtype, memoryview(cast(Any, block))
+        )
         self._cached, self._viewed = weakref.ref(view), (at, length, os.getpid())
         return view
 
@@ -132,7 +134,7 @@ class Array(_core.Array):
         while True:
             reached = reach(index, len(self))
             rows = reached.rows
-            if isinstance(rows, range) and (rows.step == 1 or len(rows) <= 1):
+            if isinstance(rows, range) and reached.is_one_piece:
                 start = rows.start * self.row_bytes
                 data = self.read_bytes(start, start + len(rows) * self.row_bytes)
             else:
@@ -147,15 +149,20 @@ class Array(_core.Array):
         """Assign as `view[index] = values` does, all of it or, after a kill, nothing."""
         while True:
             reached = reach(index, len(self))
-            starts, lengths, data = assigned(reached, self._trailing, self._dtype, values)
-            if self.write_bytes(starts.tobytes(), lengths.tobytes(), data):
+            rows = reached.rows
+            if reached.is_whole and isinstance(rows, range) and reached.is_one_piece:
+                shape = self._trailing if reached.index == 0 else (len(rows), *self._trailing)
+                data = packed(values, shape, self._dtype)
+                done = self.write_range(rows.start * self.row_bytes, data)
+            else:
+                starts, lengths, data = assigned(reached, self._trailing, self._dtype, values)
+                done = self.write_bytes(starts.tobytes(), lengths.tobytes(), data)
+            if done:
                 return
 
     def append(self, item: Any) -> None:
         """Add one row at the end."""
-        rows = np.zeros((1, *self._trailing), self._dtype)
-        rows[0] = item
-        self.extend_bytes(rows.tobytes())
+        self.extend_bytes(packed(item, self._trailing, self._dtype))
 
     def extend(self, items: Any) -> None:
         """Add rows at the end, all or none. Raises ValueError for those of another shape."""
@@ -167,9 +174,7 @@ class Array(_core.Array):
                 f"rows of shape {given.shape[1:]} do not fit behind those of array {self.name!r}, "
                 f"which have {self._trailing}: give an array of shape (n, *{self._trailing})"
             )
-        rows = np.zeros(given.shape, self._dtype)
-        rows[...] = given
-        self.extend_bytes(rows.tobytes())
+        self.extend_bytes(packed(given, given.shape, self._dtype))
 
     def resize(self, length: int) -> None:
         """Cut rows off at the end, or add rows of zeros."""
@@ -195,7 +200,7 @@ class Array(_core.Array):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         wanted = self._dtype if dtype is None else np.dtype(dtype)
         if copy is False and wanted != self._dtype:
             raise ValueError(f"{self._dtype} does not become {wanted} without a copy")
@@ -232,7 +237,7 @@ def open_array(
     core: _core.Segment,
     name: str,
     shape: int | Iterable[int] | None,
-    dtype: DTypeLike,
+    dtype: DTypeLike | None,
     create: bool,
 ) -> Array:
     """Open an array, or make it if `create` is true; see `Segment.array`."""

@@ -19,6 +19,11 @@ class Reached:
         self.index = index
 
     @property
+    def is_one_piece(self) -> bool:
+        """Whether the rows stand one behind the other."""
+        return isinstance(self.rows, range) and (self.rows.step == 1 or len(self.rows) <= 1)
+
+    @property
     def is_whole(self) -> bool:
         """Whether an assignment changes all of the rows."""
         if isinstance(self.index, (int, slice)):
@@ -88,6 +93,16 @@ def _fancy(first: NDArray[Any], length: int) -> tuple[Rows, Any] | None:
     return rows, places.reshape(first.shape)
 
 
+def packed(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Rows of a shape, all of which an assignment changes, as bytes. Raises as numpy does."""
+    fits = type(value) is np.ndarray and value.dtype == dtype and value.shape == shape
+    if fits and dtype.names is None:
+        return bytes(value.tobytes())
+    rows = np.zeros(shape, dtype)  # what lies between fields, too
+    rows[...] = value
+    return rows.tobytes()
+
+
 def assigned(
     reached: Reached, trailing: tuple[int, ...], dtype: np.dtype[Any], value: Any
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], bytes]:
@@ -102,9 +117,6 @@ def assigned(
     width = data.shape[1]
     numbers = np.asarray(reached.rows, np.uint64)
     if reached.is_whole:
-        if isinstance(reached.rows, range) and reached.rows.step == 1:
-            start, count = reached.rows.start, len(reached.rows)
-            return np.uint64([start * width]), np.uint64([count * width]), data.tobytes()
         return numbers * np.uint64(width), np.full(len(numbers), width, np.uint64), data.tobytes()
     # What is assigned is the same on every background; all else shows it.
     other = np.full((len(numbers), width), 0xFF, np.uint8)

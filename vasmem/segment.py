@@ -172,7 +172,7 @@ class Segment(Mapping[str, Any]):
         self,
         name: str,
         shape: int | Iterable[int] | None = None,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
         *,
         create: bool = True,
     ) -> Array:

@@ -198,6 +198,14 @@ impl Array {
         self.copy(py, &ranges, None)
     }
 
+    /// Overwrites bytes from `start` on; false if they are not all there.
+    fn write_range(&self, py: Python<'_>, start: u64, data: &Bound<'_, PyBytes>) -> PyResult<bool> {
+        let data = data.as_bytes();
+        let range = start..start.saturating_add(data.len() as u64);
+        let ranges = std::slice::from_ref(&range);
+        self.change(py, data.len(), |tx| self.array.write(tx, ranges, data))
+    }
+
     /// Overwrites ranges of bytes, in ascending order and apart; false if they are not all there.
     fn write_bytes(
         &self,
