@@ -31,6 +31,7 @@ def transaction(segment, users):
 
 def use(segment):
     users = segment.hashmap("users")
+    tree = segment.btree("tree")
     operations = [
         lambda: users.get(3),
         lambda: users[5],
@@ -43,6 +44,14 @@ def use(segment):
         lambda: sum(1 for _ in zip(users.items(), range(500))),
         lambda: users.get_many(range(100)),
         lambda: transaction(segment, users),
+        lambda: tree[5],
+        lambda: tree.__setitem__(9, "y" * 90),
+        lambda: tree.pop(11, None),
+        lambda: sum(1 for _ in zip(tree.items(), range(500))),
+        lambda: sum(1 for _ in zip(tree.values().irange(reverse=True), range(500))),
+        lambda: tree.update({number: number for number in range(100, 300)}),
+        lambda: tree.keys()[50:60],
+        lambda: transaction(segment, tree),
         lambda: list(segment),
         segment.check,
         segment.info,
@@ -71,6 +80,7 @@ def fill(url: str) -> None:
         for number in range(400):
             users[number] = {"name": "x" * (number % 90), "tags": [number, None, 1.5]}
         users["large"] = b"w" * 20_000
+        segment.btree("tree").update(users.items())
 
 
 def places(content: bytes) -> list[int]:

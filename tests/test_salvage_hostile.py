@@ -18,7 +18,7 @@ Url = Callable[[str], str]
 ENCODED = {number: {"name": "x" * (number % 90), "n": number} for number in range(400)}
 LARGE = {f"large {number}": b"%d" % number * 4_000 for number in range(8)}
 RAW = {b"%d" % number: b"%d" % number * 30 for number in range(400)}
-STORED = {"users": ENCODED, "large": LARGE, "raw": RAW}
+STORED = {"users": ENCODED, "large": LARGE, "raw": RAW, "tree": ENCODED}
 # Keys of all maps, as a raw map shows those of the others.
 KEYS = {*ENCODED, *LARGE, *RAW, *map(_core.encode_key, [*ENCODED, *LARGE])}
 BOOT = 384
@@ -29,6 +29,7 @@ def fill(url: str) -> None:
         segment.hashmap("users").update(ENCODED)
         segment.hashmap("large").update(LARGE)
         segment.hashmap("raw", raw=True).update(RAW)
+        segment.btree("tree").update(ENCODED)
 
 
 def check(url: str, words: int) -> int:
@@ -82,7 +83,7 @@ def test_what_is_salvaged_was_stored(url: Url, home: Path, first: int) -> None:
     )
     assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr}"
     saved = [int(line.split()[1]) for line in done.stdout.splitlines()]
-    entries = len(ENCODED) + len(LARGE) + len(RAW)
+    entries = sum(map(len, STORED.values()))
     assert len(saved) == 100
     assert max(saved) == entries
     assert sum(saved) > 80 * entries

@@ -41,7 +41,7 @@ pub enum Invariant {
     MapUnique = 14,
     /// A node of a B-tree has the level and the fence of its place, and a use for each slot.
     TreeNode = 15,
-    /// Keys of a B-tree ascend within the fences of their nodes, and entries begin as their keys.
+    /// Keys of a B-tree ascend within the fences of their nodes, and entries are of their keys.
     TreeOrder = 16,
     /// An array's block holds its capacity, and its length is within that.
     Array = 17,

@@ -17,8 +17,10 @@ use vasmem_engine::{
     Error, Invariant, Kind, Losses, Offset, Result, Segment as EngineSegment, Violation, format,
 };
 use vasmem_memory::{Access, Mapped, Memory};
+use vasmem_structs::btree::Salvage as TreeSalvage;
 use vasmem_structs::hashmap::{Claims, HashMap as Map, Piece, Salvage};
 use vasmem_structs::salvage::Saved;
+use vasmem_structs::{BTree, Keyed};
 
 /// What breaks an invariant: its number, place, text.
 type Reason = (u16, String, String);
@@ -115,39 +117,98 @@ impl Damaged {
         target: &Segment,
         taken: &mut HashSet<Offset>,
     ) -> PyResult<u64> {
-        let mut random = [0; 8];
-        getrandom(&mut random)?;
-        let id = u64::from_le_bytes(random);
-        let attached = &target.attached;
-        let map = attached.write(py, |tx| Map::create(tx, &named.name, named.flags, id))?;
+        let map: Map = make(py, named, target)?;
         for piece in pieces {
             py.check_signals()?;
             salvage.enter();
             for line in piece.lines() {
                 let saved =
                     self.detached(py, |waiter| salvage.bucket(waiter, &piece, line, taken))?;
-                let good = match named.flags & RAW != 0 {
-                    true => saved,
-                    false => decodable(py, saved, named.flags, &mut salvage.losses)?,
-                };
-                attached.detached(py, |engine, waiter| {
-                    let mut record = Vec::new();
-                    good.iter().try_for_each(|Saved { key, value, .. }| {
-                        waiter.begin()?;
-                        engine.write(waiter, |tx| map.put(tx, key, value, &mut record))?;
-                        Ok(())
-                    })
-                })?;
+                put(py, named, &map, target, (saved, &mut salvage.losses))?;
             }
         }
-        let copied = attached
-            .detached(py, |engine, waiter| engine.read(waiter, |access| map.len(access)))?;
-        if let Some(counted) = salvage.counted.filter(|&counted| counted != copied) {
-            let text = format!("the counts of the map say {counted} keys, {copied} were copied");
-            salvage.losses.note(Invariant::MapCount, named.node, text);
-        }
-        Ok(copied)
+        counted(py, named, &map, target, (salvage.counted, &mut salvage.losses))
     }
+
+    /// As `copy_map`, of a tree; `nodes` has those of other trees.
+    fn copy_tree(
+        &self,
+        py: Python<'_>,
+        named: &Named,
+        target: &Segment,
+        nodes: &mut HashSet<Offset>,
+        taken: &mut HashSet<Offset>,
+    ) -> PyResult<(u64, Losses)> {
+        let mut losses = Losses::default();
+        let salvage = self.detached(py, |waiter| {
+            let salvage = TreeSalvage::begin(&self.engine, waiter, named);
+            losses.unless_broken(salvage, "the whole tree: its header is not readable")
+        })?;
+        let Some(mut salvage) = salvage else { return Ok((0, losses)) };
+        if !nodes.insert(named.node) {
+            let text = "this tree has two names; it is copied under the first";
+            losses.note(Invariant::Reachable, named.node, text);
+            return Ok((0, losses));
+        }
+        let tree: BTree = make(py, named, target)?;
+        loop {
+            py.check_signals()?;
+            let saved = self.detached(py, |waiter| salvage.next(waiter, nodes, taken))?;
+            let Some(saved) = saved else { break };
+            put(py, named, &tree, target, (saved, &mut salvage.losses))?;
+        }
+        let read = (salvage.counted, &mut salvage.losses);
+        let copied = counted(py, named, &tree, target, read)?;
+        Ok((copied, salvage.losses))
+    }
+}
+
+/// Makes an empty structure of that name and kind.
+fn make<S: Keyed>(py: Python<'_>, named: &Named, target: &Segment) -> PyResult<S> {
+    let mut random = [0; 8];
+    getrandom(&mut random)?;
+    let id = u64::from_le_bytes(random);
+    target.attached.write(py, |tx| S::create(tx, &named.name, named.flags, id))
+}
+
+/// Puts those records that can be decoded.
+fn put<S: Keyed>(
+    py: Python<'_>,
+    named: &Named,
+    structure: &S,
+    target: &Segment,
+    (saved, losses): (Vec<Saved>, &mut Losses),
+) -> PyResult<()> {
+    let good = match named.flags & RAW != 0 {
+        true => saved,
+        false => decodable(py, saved, named.flags, losses)?,
+    };
+    target.attached.detached(py, |engine, waiter| {
+        let mut record = Vec::new();
+        good.iter().try_for_each(|Saved { key, value, .. }| {
+            waiter.begin()?;
+            engine.write(waiter, |tx| structure.put(tx, key, value, &mut record))?;
+            Ok(())
+        })
+    })
+}
+
+/// How many keys there are, which should be as many as were counted.
+fn counted<S: Keyed>(
+    py: Python<'_>,
+    named: &Named,
+    structure: &S,
+    target: &Segment,
+    (counted, losses): (Option<u64>, &mut Losses),
+) -> PyResult<u64> {
+    let copied = target
+        .attached
+        .detached(py, |engine, waiter| engine.read(waiter, |access| structure.len(access)))?;
+    if let Some(counted) = counted.filter(|&counted| counted != copied) {
+        let text = format!("the counts say {counted} keys, {copied} were copied");
+        losses.note(Invariant::MapCount, named.node, text);
+    }
+    Ok(copied)
 }
 
 /// Those records of an encoded map whose key and value can be decoded.
@@ -212,7 +273,9 @@ impl Damaged {
         let mut claims = Claims::default();
         let mut taken = HashSet::new();
         let mut rows = Vec::new();
-        for (named, begun) in self.begin(py, names, &mut claims)? {
+        let is_tree = |named: &Named| named.kind == Kind::TREE_HEADER;
+        let (trees, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_tree);
+        for (named, begun) in self.begin(py, others, &mut claims)? {
             let (copied, losses) = match begun {
                 Ok((mut salvage, pieces)) => {
                     let pieces = salvage.settle(pieces, &claims);
@@ -221,6 +284,12 @@ impl Damaged {
                 }
                 Err(losses) => (0, losses),
             };
+            let kind = kind_name(named.kind, named.flags);
+            rows.push((named.name, kind, copied, told(losses)));
+        }
+        let mut nodes = HashSet::new();
+        for named in trees {
+            let (copied, losses) = self.copy_tree(py, &named, target, &mut nodes, &mut taken)?;
             let kind = kind_name(named.kind, named.flags);
             rows.push((named.name, kind, copied, told(losses)));
         }

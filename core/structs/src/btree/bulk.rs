@@ -82,7 +82,7 @@ impl BTree {
                 record::free(tx, &leaf.view, old.entry.leads(), large)?;
                 fresh -= 1;
             }
-            let entry = Entry::new(&[], record::make(tx, key, value)?);
+            let entry = Entry::first(record::make(tx, key, value)?);
             merged.push(Moved { entry, key: Some(key), prefix: None, view: leaf.view });
         }
         merged.extend(olds.map(|(old, key)| Moved { key: Some(key), ..*old }));

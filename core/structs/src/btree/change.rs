@@ -157,8 +157,7 @@ impl BTree {
         bytes: &[u8],
     ) -> Result<()> {
         let at = record::make(tx, key, bytes)?;
-        let suffix = key.get(place.node.meta.prefix()..).unwrap_or_default();
-        let entry = Entry::new(suffix, at);
+        let entry = Entry::new(key, place.node.meta.prefix(), at);
         if place.node.count() < CAPACITY {
             let mut patch = Patch::new(&place.node);
             patch.insert(tx, place.rank, entry);

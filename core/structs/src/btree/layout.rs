@@ -97,8 +97,9 @@ impl Meta {
 const HEAD: usize = 8;
 
 /// An entry: the first eight bytes of the key behind the node's prefix, big-endian and padded with
-/// zeros; then `offset 48 | bytes of the key behind the prefix, at most 9, 4`. The offset is that
-/// of a record in a leaf, and that of a child, whose fence is the key, above.
+/// zeros; then `offset 48 | bytes of the key behind the prefix, at most 9, 4 | check 12`. The
+/// offset is that of a record in a leaf, and that of a child, whose fence is the key, above. The
+/// check is of the whole key: it tells a key that was damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// The key's first bytes.
@@ -108,9 +109,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry of a key of which `suffix` comes behind the node's prefix.
-    pub fn new(suffix: &[u8], leads: Offset) -> Entry {
-        Entry { head: head_of(suffix), word: leads | length_of(suffix) << 48 }
+    /// The entry of a key in a node whose prefix has so many bytes.
+    pub fn new(key: &[u8], prefix: usize, leads: Offset) -> Entry {
+        let suffix = key.get(prefix..).unwrap_or_default();
+        let check = xxhash_rust::xxh3::xxh3_64(key) & !0 << 52;
+        Entry { head: head_of(suffix), word: leads | length_of(suffix) << 48 | check }
+    }
+    /// An entry that nobody looks at: that of the first child.
+    pub fn first(leads: Offset) -> Entry {
+        Entry { head: 0, word: leads }
     }
     /// The record or child.
     #[inline(always)]
@@ -164,7 +171,7 @@ mod tests {
             [b"", b"\0", b"\0\0", b"a", b"a\0", b"aaaaaaaa", b"aaaaaaaa\0", b"aaaaaaaab", b"b"];
         for one in keys {
             for other in keys {
-                let entry = Entry::new(one, 64);
+                let entry = Entry::new(one, 0, 64);
                 let told = match entry.head.cmp(&head_of(other)) {
                     Ordering::Equal => entry.compare(other),
                     order => Some(order),
@@ -179,8 +186,9 @@ mod tests {
         let meta = Meta::new(CAPACITY, LEVEL_MAX, 1 << 20);
         assert_eq!((meta.count(), meta.level(), meta.prefix()), (CAPACITY, LEVEL_MAX, 1 << 20));
         assert_eq!(meta.with_count(1), Meta::new(1, LEVEL_MAX, 1 << 20));
-        let entry = Entry::new(b"abc", 1 << 40);
-        assert_eq!(entry.leading_to(128), Entry::new(b"abc", 128));
+        let entry = Entry::new(b"abcde", 2, 1 << 40);
+        assert_eq!(entry.leading_to(128), Entry::new(b"abcde", 2, 128));
+        assert_eq!(entry.head, head_of(b"cde"));
         assert_eq!(entry.leads(), 1 << 40);
     }
 }

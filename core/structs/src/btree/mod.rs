@@ -9,6 +9,7 @@ mod bulk;
 mod change;
 mod index;
 mod layout;
+mod salvage;
 mod scan;
 mod search;
 mod shape;
@@ -24,6 +25,7 @@ use crate::record::{self, Located};
 pub use bulk::Pair;
 pub use index::{Stop, Walk};
 pub use layout::KEY_BYTES_MAX;
+pub use salvage::Salvage;
 pub use scan::Batch;
 
 /// A B-tree of a segment: where it is and which one it is.

@@ -324,10 +324,10 @@ impl BTree {
                 moved.entry
             } else {
                 let key = self.moved_key(tx, level, moved)?;
-                let Some(suffix) = key.get(prefix..) else {
+                if key.len() < prefix {
                     return Err(tx.broken(&moved.view, Invariant::TreeNode, moved.view.node));
-                };
-                Entry::new(suffix, moved.entry.leads())
+                }
+                Entry::new(&key, prefix, moved.entry.leads())
             });
         }
         fill(tx, Meta::new(moved.len(), level, prefix), lower.at, &entries)
@@ -362,7 +362,7 @@ impl BTree {
             }
             let mut draft = self.draft(tx, &path, &node)?;
             let fresh = made.iter().map(|made| Moved {
-                entry: Entry::new(&[], made.at),
+                entry: Entry::first(made.at),
                 key: None,
                 prefix: None,
                 view: node.view,
@@ -395,8 +395,7 @@ impl BTree {
         let prefix = node.meta.prefix();
         for (number, Made { at, key }) in made.iter().enumerate() {
             let rank = range.start + number;
-            let suffix = key.get(prefix..).unwrap_or_default();
-            let entry = Entry::new(suffix, *at);
+            let entry = Entry::new(key, prefix, *at);
             if rank < range.end {
                 patch.set(tx, rank, entry);
             } else {
@@ -425,7 +424,7 @@ impl BTree {
                 return Err(tx.broken(&view, Invariant::TreeNode, self.node));
             }
             let moved = made.iter().map(|made| Moved {
-                entry: Entry::new(&[], made.at),
+                entry: Entry::first(made.at),
                 key: None,
                 prefix: None,
                 view,

@@ -142,9 +142,10 @@ impl BTree {
             let text = format!("the key of rank {rank} is not in order");
             reached.broken(Invariant::TreeOrder, place.at, text);
         }
-        let suffix = key.get(node.meta.prefix()..);
-        if !is_first && suffix.map(|suffix| Entry::new(suffix, entry.leads())) != Some(entry) {
-            let text = format!("the entry of rank {rank} does not begin as its key does");
+        let prefix = node.meta.prefix();
+        let fits = key.len() >= prefix && Entry::new(key, prefix, entry.leads()) == entry;
+        if !is_first && !fits {
+            let text = format!("the entry of rank {rank} is not that of its key");
             reached.broken(Invariant::TreeOrder, place.at, text);
         }
     }
