@@ -376,3 +376,23 @@ def test_a_tree_that_is_removed_is_noticed(segment: vasmem.Segment) -> None:
         tree[1] = 1
     assert "tree" not in segment
     assert len(segment.btree("tree")) == 0
+
+
+def test_a_large_tree_is_removed_in_pieces(segment: vasmem.Segment) -> None:
+    tree = segment.btree("tree", raw=True)
+    before = segment.used
+    for first in range(0, 1_100_000, 100_000):
+        keys = [b"%07d" % number for number in range(first, first + 100_000)]
+        tree.put_many(keys, [b""] * len(keys))
+    assert len(tree) == 1_100_000 > 1 << 20
+    assert tree.keys()[777_777] == b"0777777"
+    with pytest.raises(KeyboardInterrupt), segment.transaction():
+        del segment["tree"]
+        raise KeyboardInterrupt
+    assert len(tree) == 1_100_000
+    del segment["tree"]
+    assert list(segment) == []
+    # Granules stay with their kinds, and serve the next tree.
+    used = segment.used
+    segment.btree("tree", raw=True).put_many(keys, [b""] * len(keys))
+    assert before < segment.used == used

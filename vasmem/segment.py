@@ -211,7 +211,11 @@ class Segment(Mapping[str, Any]):
         raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
 
     def __delitem__(self, name: str) -> None:
-        """Remove a structure and free its memory. Raises KeyError."""
+        """Remove a structure and free its memory. Raises KeyError.
+
+        A B-tree of more than a million keys is emptied bit by bit before its name goes, unless this
+        is inside a transaction.
+        """
         self._core.remove(name)
 
     def __iter__(self) -> Iterator[str]:

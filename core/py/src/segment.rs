@@ -12,10 +12,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use vasmem_engine::directory::Named;
 use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
-    Error, Geometry, Holder, Kind as EngineKind, Patience, Segment as EngineSegment, directory,
-    error, format,
+    Error, Geometry, Holder, Kind as EngineKind, Patience, Result as EngineResult,
+    Segment as EngineSegment, directory, error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
 use vasmem_structs::{Array, BTree, Counter, HashMap, TypedMap};
@@ -24,6 +25,8 @@ use vasmem_structs::{Array, BTree, Counter, HashMap, TypedMap};
 pub const RAW: u8 = 1;
 /// Flag of a hash map: keys alone, a set.
 pub const SET: u8 = 2;
+/// Trees of more keys than this go some leaves at a time.
+const AT_ONCE_MAX: u64 = 1 << 20;
 /// Bytes to which a segment may be allowed to grow.
 pub const MAX_SIZE_MAX: u64 = vasmem_engine::layout::SIZE_MAX / 2;
 
@@ -257,6 +260,15 @@ impl Segment {
     /// Removes a structure and all that is in it.
     fn remove(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let first = self.attached.engine.geometry.directory_at;
+        if !self.attached.is_inside(py)? {
+            self.attached.detached(py, |engine, patience| {
+                let found = engine.read(patience, |peek| directory::find(peek, first, name))?;
+                match found.filter(|named| named.kind == EngineKind::TREE_HEADER) {
+                    Some(named) => empty_large(engine, patience, &named),
+                    None => Ok(()),
+                }
+            })?;
+        }
         let found = self.attached.write(py, |tx| {
             let Some(named) = directory::find(tx, first, name)? else { return Ok(false) };
             match named.kind {
@@ -354,6 +366,20 @@ impl Segment {
     fn in_transaction(&self, py: Python<'_>) -> PyResult<bool> {
         self.attached.is_inside(py)
     }
+}
+
+/// Empties a tree, some leaves at a time, if it is too large to go in one transaction.
+fn empty_large(engine: &Engine, patience: &mut Detached, named: &Named) -> EngineResult<()> {
+    let tree = engine.read(patience, |peek| BTree::of(peek, named))?;
+    if engine.read(patience, |peek| tree.len(peek))? <= AT_ONCE_MAX {
+        return Ok(());
+    }
+    let mut from = Some(Vec::new());
+    while let Some(key) = from {
+        patience.begin()?;
+        from = engine.write(patience, |tx| tree.clear_from(tx, &key))?;
+    }
+    Ok(())
 }
 
 /// What Python calls a structure of that kind.
