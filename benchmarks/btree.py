@@ -1,0 +1,229 @@
+"""A B-tree beside py-lmdb and a SortedDict in private memory.
+
+`python -m benchmarks.btree` loads a raw BTree, py-lmdb and sortedcontainers' SortedDict with the
+same random records, and goes through rounds as `benchmarks.paired` does: in each every store does
+an operation with the same keys before the next operation begins. Ratios are medians over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import harness, machine, stores
+from .harness import Operation, Workload
+
+# Items of one scan.
+ITEMS = 100
+OPERATIONS = {
+    "get": Operation("get_item"),
+    "put in place": Operation("put"),
+    "delete": Operation("delete", after="absent"),
+    "insert": Operation("put", before="absent"),
+    "scan of 100 items": Operation("scan"),
+    "100 keys by irange": Operation("scan_keys"),
+}
+BULK = "bulk build, sorted"
+# Times as fast as the reference, at least; 1.3 times its time is 0.77.
+BARS = {
+    ("get", "lmdb"): 1.5,
+    ("put in place", "lmdb"): 5,
+    ("insert", "lmdb"): 5,
+    ("delete", "lmdb"): 5,
+    ("scan of 100 items", "lmdb"): 3,
+    ("get", "sorteddict"): 0.77,
+    ("100 keys by irange", "sorteddict"): 6,
+    (BULK, "sorteddict"): 3,
+}
+
+
+def consume(items: Iterable[Any]) -> None:
+    """Takes the first items of a scan, in C."""
+    deque(islice(items, ITEMS), maxlen=0)
+
+
+class Sorted(stores.MappingStore):
+    """A sorted mapping: the BTree and the SortedDict."""
+
+    def __init__(
+        self, name: str, make: Callable[[], Any], items: Callable[[Any, bytes], Iterable[Any]]
+    ) -> None:
+        super().__init__(name, make(), lambda: None)
+        self.make = make
+        self.items = items
+
+    def scan(self, keys: list[bytes]) -> int:
+        items, mapping = self.items, self.map
+        start = perf_counter_ns()
+        for key in keys:
+            consume(items(mapping, key))
+        return perf_counter_ns() - start
+
+    def scan_keys(self, keys: list[bytes]) -> int:
+        irange = self.map.irange
+        start = perf_counter_ns()
+        for key in keys:
+            consume(irange(key))
+        return perf_counter_ns() - start
+
+    def build(self, pairs: list[tuple[bytes, bytes]]) -> int:
+        fresh = self.make()
+        start = perf_counter_ns()
+        fresh.update(pairs)
+        return perf_counter_ns() - start
+
+
+class Lmdb(stores.LmdbStore):
+    """py-lmdb with scans, each a read transaction with a cursor."""
+
+    def scan(self, keys: list[bytes]) -> int:
+        begin = self.env.begin
+        start = perf_counter_ns()
+        for key in keys:
+            cursor = begin().cursor()
+            cursor.set_range(key)
+            consume(cursor)
+        return perf_counter_ns() - start
+
+    def scan_keys(self, keys: list[bytes]) -> int:
+        begin = self.env.begin
+        start = perf_counter_ns()
+        for key in keys:
+            cursor = begin().cursor()
+            cursor.set_range(key)
+            consume(cursor.iternext(keys=True, values=False))
+        return perf_counter_ns() - start
+
+
+def open_stores(segment: Any, directory: Path) -> list[Any]:
+    from sortedcontainers import SortedDict
+
+    def tree() -> Any:
+        for name in list(segment)[1:]:
+            del segment[name]
+        return segment.btree(f"tree {len(segment)}", raw=True)
+
+    def items_of_dict(mapping: Any, key: bytes) -> Iterable[Any]:
+        return ((found, mapping[found]) for found in mapping.irange(key))
+
+    return [
+        Sorted("vasmem", tree, lambda mapping, key: mapping.items().irange(key)),
+        Lmdb(directory),
+        Sorted("sorteddict", SortedDict, items_of_dict),
+    ]
+
+
+def one_round(
+    opened: list[Any], workload: Workload, shuffle: random.Random, operations: int
+) -> dict[str, dict[str, float]]:
+    """ns per operation, item or entry, by operation and store."""
+    taken: dict[str, dict[str, float]] = {}
+    for name, operation in OPERATIONS.items():
+        scans = operation.call.startswith("scan")
+        sample = workload.samples(1, max(operations // ITEMS, 1) if scans else operations)[0]
+        taken[name] = {}
+        for store in shuffle.sample(opened, len(opened)):
+            harness.prepare(store, workload, operation, sample)
+            with harness.no_collection():
+                taken[name][store.name] = harness.row(store, workload, operation, sample)
+            harness.restore(store, workload, operation, sample)
+    keys = sorted(workload.keys(range(workload.records // 4)))
+    pairs = list(zip(keys, workload.values(0, len(keys)), strict=True))
+    builders = [store for store in opened if isinstance(store, Sorted)]
+    with harness.no_collection():
+        taken[BULK] = {store.name: store.build(pairs) / len(pairs) for store in builders}
+    return taken
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    vasmem = harness.installed_vasmem()
+    workload = Workload(arguments.records, arguments.seed)
+    shuffle = random.Random(arguments.seed)
+    facts = machine.facts(Path(arguments.directory))
+    rounds, others = [], []
+    name = stores.segment_name(os.getpid(), "btree")
+    with (
+        stores.Stores([], arguments.records, Path(arguments.directory)) as files,
+        vasmem.create(name, size=stores.START_BYTES, max_size=stores.MAX_BYTES) as segment,
+    ):
+        try:
+            opened = open_stores(segment, files.directory)
+            everything = workload.samples(1, arguments.records)[0]
+            for store in opened:
+                harness.fill(store, workload, everything)
+            load_of_others = machine.OtherLoad()
+            for _ in range(arguments.rounds):
+                load_of_others.look()
+                rounds.append(one_round(opened, workload, shuffle, arguments.operations))
+                others.append(load_of_others.look())
+            counts = {store.name: store.count() for store in opened}
+            assert set(counts.values()) == {arguments.records}, counts
+            opened[1].close()
+        finally:
+            vasmem.remove(name)
+    return {
+        "machine": facts,
+        "arguments": vars(arguments),
+        "rounds ns": rounds,
+        "cores used by others": others,
+    }
+
+
+def report(result: dict[str, Any], console: Console) -> dict[str, dict[str, float]]:
+    """Prints a table, and gives its ratios back for the file."""
+    rounds = result["rounds ns"]
+    table = Table(
+        title=f"{result['arguments']['records']:,} records; ns per operation, or per scan"
+    )
+    references = ("lmdb", "sorteddict")
+    for column in ("", "vasmem", *references, *(f"times as fast as {name}" for name in references)):
+        table.add_column(column, justify="right" if column else "left")
+    ratios: dict[str, dict[str, float]] = {}
+    for row in rounds[0]:
+        cells = [
+            f"{statistics.median(each[row][name] for each in rounds):,.0f}"
+            if name in rounds[0][row]
+            else ""
+            for name in ("vasmem", *references)
+        ]
+        ratios[row] = {}
+        for name in references:
+            if name not in rounds[0][row]:
+                cells.append("")
+                continue
+            ratio = statistics.median(each[row][name] / each[row]["vasmem"] for each in rounds)
+            ratios[row][name] = ratio
+            bar = BARS.get((row, name))
+            verdict = f" (bar {bar}: {'reached' if ratio >= bar else 'missed'})" if bar else ""
+            cells.append(f"{ratio:.2f}{verdict}")
+        table.add_row(row, *cells)
+    console.print(table)
+    machine.warn_of_others(result["cores used by others"], console)
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.btree", description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--operations", type=int, default=40_000, help="per row; scans a hundredth")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--directory", default="/dev/shm", help="a tmpfs, for the stores' files")
+    result = run(parser.parse_args())
+    result["ratios"] = report(result, Console(width=120))
+    print(harness.write_result("btree", result))
+
+
+if __name__ == "__main__":
+    main()
