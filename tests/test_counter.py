@@ -1,30 +1,16 @@
-import os
 import pickle
 import random
-import signal
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kills import ended_well, forked, kill
 
 import vasmem
 
 WORD = 2**63
 numbers = st.integers(-WORD, WORD - 1)
-
-
-def forked(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return child
 
 
 def test_counts(segment: vasmem.Segment) -> None:
@@ -124,7 +110,7 @@ def test_read_only_reads(segment: vasmem.Segment) -> None:
 def test_four_processes_count_each_one_once(segment: vasmem.Segment) -> None:
     counter = segment.counter("c")
     children = [forked(lambda: [counter.incr() for _ in range(2_000)]) for _ in range(4)]
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert ended_well(children)
     assert counter.value == 8_000
 
 
@@ -139,11 +125,10 @@ def test_killed_counters_lose_no_acknowledged_step(segment: vasmem.Segment) -> N
             mine += 1
             done[name] = mine
 
-    for kill in range(60):
-        child = forked(lambda number=kill: count(number))
+    for number in range(60):
+        child = forked(lambda name=number: count(name))
         time.sleep(chance.random() * 0.01)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill(child)
         # Of each child at most one step was taken and not noted.
-        assert 0 <= counter.value - sum(done.values()) <= kill + 1
+        assert 0 <= counter.value - sum(done.values()) <= number + 1
     assert sum(done.values()) > 0

@@ -1,4 +1,3 @@
-import os
 import pickle
 from collections.abc import Callable, MutableSet
 from typing import Any
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from test_counter import forked
+from kills import ended_well, forked
 from test_hashmap import keys
 
 import vasmem
@@ -167,6 +166,5 @@ def test_one_of_many_is_told_that_a_key_is_new(segment: vasmem.Segment) -> None:
             if claimed.add_new(number):
                 won.incr()
 
-    children = [forked(claim) for _ in range(4)]
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert ended_well([forked(claim) for _ in range(4)])
     assert won.value == len(claimed) == 500

@@ -21,8 +21,10 @@ from vasmem.errors import (
 )
 from vasmem.hashmap import HashMap
 from vasmem.listing import SegmentInfo, segments
+from vasmem.lock import Lock
 from vasmem.opening import attach, create, open, remove
 from vasmem.promises import Promises
+from vasmem.queues import Queue
 from vasmem.segment import Segment
 from vasmem.sets import Set
 
@@ -35,11 +37,13 @@ __all__ = [
     "Counter",
     "FormatMismatch",
     "HashMap",
+    "Lock",
     "LockTimeout",
     "NeedsRecovery",
     "NotSwitchedIn",
     "PermissionDenied",
     "Promises",
+    "Queue",
     "SalvageReport",
     "SalvagedStructure",
     "Segment",

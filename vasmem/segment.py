@@ -12,8 +12,10 @@ from vasmem.counter import Counter
 from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
 from vasmem.huge import huge_bytes
+from vasmem.lock import Lock
 from vasmem.names import Target
 from vasmem.promises import Promises
+from vasmem.queues import Queue
 from vasmem.sets import Set
 from vasmem.sizes import format_size
 
@@ -194,6 +196,41 @@ class Segment(Mapping[str, Any]):
 
         return open_typed(self, self._core, name, types, create)
 
+    def lock(self, name: str, *, create: bool = True) -> Lock:
+        """Open the lock of that name; make it if there is none and `create` is true.
+
+        Errors are as for `hashmap`.
+        """
+        made = Lock(self._core, name, create)
+        made.segment = self
+        return made
+
+    @overload
+    def queue(
+        self,
+        name: str,
+        maxsize: int | None = None,
+        *,
+        raw: Literal[True],
+        create: bool = True,
+    ) -> Queue[bytes]: ...
+    @overload
+    def queue(
+        self, name: str, maxsize: int | None = None, *, raw: bool = False, create: bool = True
+    ) -> Queue[Any]: ...
+    def queue(
+        self, name: str, maxsize: int | None = None, *, raw: bool = False, create: bool = True
+    ) -> Queue[Any]:
+        """Open the queue of that name; make it if there is none and `create` is true.
+
+        `maxsize`, up to 100,000, is the number of items that may wait in it; it is needed to make
+        one, and ValueError is raised if one is there with another. A `raw` queue takes bytes and
+        encodes nothing. Errors are as for `hashmap`.
+        """
+        made: Queue[Any] = Queue(self._core, name, maxsize, raw, create)
+        made.segment = self
+        return made
+
     def __getitem__(self, name: str) -> Any:
         kind, *options = dict(self._core.names())[name].split()
         if "typed" in options:
@@ -208,6 +245,10 @@ class Segment(Mapping[str, Any]):
             return self.array(name, create=False)
         if kind == "counter":
             return self.counter(name, create=False)
+        if kind == "lock":
+            return self.lock(name, create=False)
+        if kind == "queue":
+            return self.queue(name, raw="raw" in options, create=False)
         raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
 
     def __delitem__(self, name: str) -> None:

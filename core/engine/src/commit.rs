@@ -235,7 +235,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         Err(Error::Conflict)
     }
 
-    /// Step 3: nodes that only led the way are unlocked and as they were (E5b).
+    /// Step 3: nodes that only led the way are unlocked and as they were (E5b). While this lane has
+    /// the token a lock of another changes nothing: it will be given up at the same counter (W2).
     fn validate_navigation(&self) -> Result<()> {
         let listed = mode::READ | mode::CHANGES;
         let listed = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
@@ -247,7 +248,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 continue;
             }
             let version = Version(self.segment.memory.load(entry.node, Acquire));
-            let locked = version.is_locked(self.segment.incarnation())
+            let locked = !self.lane.is_alone
+                && version.is_locked(self.segment.incarnation())
                 && !(mutated(Mutation::PreparedPassesValidation)
                     && self.segment.phase_of(version.lane()) == Some(Phase::Prepared));
             if locked || version.counter() != entry.counter {

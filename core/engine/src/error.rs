@@ -124,6 +124,8 @@ pub enum Holder {
     Growth,
     /// Another process that recovers the segment while it attaches.
     Attaching,
+    /// A lock that the owner of this lane has taken.
+    Keeper(u16),
     /// Many conflicts in a row.
     Conflicts,
 }

@@ -25,6 +25,8 @@ pub struct Lane {
     pub id: u16,
     pub(crate) at: Offset,
     pub(crate) seq: u32,
+    /// Which claim of the lane this is.
+    pub(crate) claim: u64,
     generation: u32,
     pub(crate) buffers: Buffers,
     /// Those of transactions that wait while another one runs apart on this lane.
@@ -61,6 +63,7 @@ impl Lane {
             id: NOWHERE,
             at: 0,
             seq: 0,
+            claim: 0,
             generation: 0,
             buffers: Buffers::default(),
             outer: Vec::new(),
@@ -158,7 +161,7 @@ impl Lanes {
     }
 
     /// A forked child owns none of its parent's lanes.
-    fn notice_fork(&self, generation: u32) {
+    pub(crate) fn notice_fork(&self, generation: u32) {
         let known = self.generation.load(Relaxed);
         if known != generation
             && self.generation.compare_exchange(known, generation, AcqRel, Relaxed).is_ok()
@@ -275,6 +278,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if !mutated(Mutation::ClaimWithoutRecovery) {
             self.repair(id)?;
         }
+        let claim = self.count_claim(id);
         if !host.take_life(id)? {
             return Ok(None);
         }
@@ -287,6 +291,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             id,
             at,
             seq: if mutated(Mutation::SeqRestarts) { 0 } else { state.seq() },
+            claim,
             generation: host.generation(),
             continuation: self.kept(id)?,
             defers: self.memory.load(self.tail(id) + lane::DEFERRED, Acquire) != 0,

@@ -109,6 +109,8 @@ pub mod lane {
     pub const PINNED: Offset = 24;
     /// In the tail: first cell of the list of blocks that were freed while they were pinned.
     pub const DEFERRED: Offset = 32;
+    /// In the tail: how often the lane was claimed.
+    pub const CLAIMS: Offset = 40;
 }
 
 /// What a granule is. Data kinds are block classes; node kinds never change again (L3).

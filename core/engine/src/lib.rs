@@ -21,6 +21,7 @@ pub mod layout;
 pub mod mark;
 #[cfg(not(loom))]
 pub mod os;
+pub mod owner;
 pub mod pins;
 pub mod record;
 pub mod recover;
@@ -41,6 +42,7 @@ pub use error::{Error, Holder, Invariant, Result};
 pub use glance::{Glance, Glimpse};
 pub use host::{Host, Patience};
 pub use layout::{Geometry, Kind};
+pub use owner::Owner;
 pub use pins::Pin;
 pub use salvage::Losses;
 pub use savepoint::Savepoint;

@@ -237,6 +237,30 @@ fn e5_a_locked_navigation_read_does_not_validate() {
     assert!(matches!(take(&found), Err(Error::Conflict)), "each navigated past the other");
 }
 
+/// Others lock nodes before they see the token, and give up: that is no conflict for its holder.
+#[test]
+fn a_token_holder_passes_what_others_have_locked() {
+    let world = World::new();
+    let (one, two) = (world.writer(1), world.writer(2));
+    let [a, b, ..] = world.nodes;
+    let slow = Slow::new(one.clone());
+    one.take_token(&mut slow.1.lock().unwrap(), &mut few()).unwrap();
+    slow.step(|tx| {
+        tx.navigate(None, b, KIND)?;
+        let (view, _) = pair(tx, a)?;
+        put(tx, &view, 5);
+        Ok(())
+    })
+    .unwrap();
+    let found = nothing();
+    let kept = found.clone();
+    at(&two, Point::Locked, 0, move || {
+        *kept.lock().unwrap() = Some(slow.step(|tx| tx.commit()));
+    });
+    assert!(is_timeout(&set_all_within(&two, &[b], 6, 3)), "the token was not looked at");
+    take(&found).unwrap();
+}
+
 /// E7: the system says of one's own lanes that nobody holds them.
 #[test]
 fn e7_own_lanes_are_never_taken_for_dead() {

@@ -24,6 +24,8 @@ mod flush;
 #[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
+mod futex;
+#[cfg(not(loom))]
 mod holders;
 #[cfg(not(loom))]
 mod lock;

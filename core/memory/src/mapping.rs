@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
 use rustix::fs::{FallocateFlags, fallocate, fstat, fstatfs, fstatvfs, fsync};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -251,6 +251,11 @@ impl Mapped {
     }
 
     #[inline(always)]
+    /// The low half of a word, to wait for.
+    pub(crate) fn half(&self, at: Offset) -> Option<&AtomicU32> {
+        self.window().half(at)
+    }
+
     fn window(&self) -> &Window {
         self.region.window()
     }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::copy;
 use crate::flush::{self, Method};
@@ -99,6 +99,13 @@ impl Window {
         } else {
             None
         }
+    }
+
+    /// The low half of the word at `at`, to wait for.
+    pub(crate) fn half(&self, at: u64) -> Option<&AtomicU32> {
+        // SAFETY: the first half of a word is aligned for what is half as large, and stays mapped
+        // as long; both are only ever used atomically.
+        self.word(at).map(|word| unsafe { AtomicU32::from_ptr(word.as_ptr().cast()) })
     }
 
     /// Writes words from the 8-aligned `at` on, on the fast path; false, and nothing done, if not

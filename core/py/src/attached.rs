@@ -3,6 +3,7 @@
 use crate::error::Kind as Exception;
 use crate::info::owners;
 use crate::leaving::is_exiting;
+use crate::nap::Wakes;
 use crate::transaction::Transactions;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
@@ -26,6 +27,7 @@ pub struct Attached {
     generation: u32,
     timeout_s: AtomicU64,
     pub(crate) transactions: Transactions,
+    pub(crate) wakes: Wakes,
 }
 
 /// A wait without an end, for practical purposes.
@@ -46,6 +48,7 @@ impl Attached {
             generation: vasmem_memory::generation(),
             timeout_s: AtomicU64::new(TIMEOUT_S.to_bits()),
             transactions: Transactions::new(py)?,
+            wakes: Wakes::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyList};
 use std::collections::BTreeSet;
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Error, Kind, directory};
-use vasmem_structs::{Array, BTree, HashMap, TypedMap};
+use vasmem_structs::{Array, BTree, HashMap, Queue, TypedMap};
 
 /// Lanes that tell an owner: `{lane, pid, alive}`; `alive` is None for a read-only attachment,
 /// which may not look at locks.
@@ -58,6 +58,11 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
                 Kind::TYPED => {
                     let map = TypedMap::of(access, &named)?;
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))
+                }
+                Kind::QUEUE_HEADER => {
+                    let queue = Queue::of(access, &named)?;
+                    let (ready, leases) = queue.counts(access)?;
+                    Ok(Some((ready + leases.len() as u64, Some(queue.size))))
                 }
                 _ => Ok(None),
             });

@@ -160,17 +160,24 @@ fn holder(engine: Option<&Engine>, holder: Holder) -> String {
             let attached = host.map(OsHost::attached).unwrap_or_default();
             format!("{}, which attached it or recovers it", processes(&attached))
         }
+        Holder::Keeper(lane) => format!("{}, which has the lock", owner(lane)),
         Holder::Conflicts => "a moment without other writers".to_owned(),
     }
 }
 
 /// A process by pid and command.
 fn process(pid: u32) -> String {
-    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    match command.replace('\0', " ").trim() {
-        "" => format!("process {pid}"),
-        command => format!("process {pid} ({command})"),
+    match command(pid) {
+        None => format!("process {pid}"),
+        Some(command) => format!("process {pid} ({command})"),
     }
+}
+
+/// Command line of a process, if it is to be seen from here.
+pub fn command(pid: u32) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&words).replace('\0', " ");
+    Some(words.trim().to_owned()).filter(|command| !command.is_empty())
 }
 
 fn processes(pids: &[u32]) -> String {

@@ -19,7 +19,7 @@ use vasmem_engine::{
     Segment as EngineSegment, directory, error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
-use vasmem_structs::{Array, BTree, Counter, HashMap, TypedMap};
+use vasmem_structs::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
 pub const RAW: u8 = 1;
@@ -274,6 +274,8 @@ impl Segment {
             match named.kind {
                 EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::ARRAY => Array::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::LOCK => Lock::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::QUEUE_HEADER => Queue::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::COUNTER => Counter::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::TYPED => TypedMap::of(tx, &named)?.remove(tx, name)?,
                 _ => HashMap::of(tx, &named)?.remove(tx, name)?,
@@ -394,6 +396,9 @@ pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
         EngineKind::ARRAY => "array",
         EngineKind::COUNTER => "counter",
         EngineKind::TYPED => "hashmap typed",
+        EngineKind::LOCK => "lock",
+        EngineKind::QUEUE_HEADER if flags & RAW != 0 => "queue raw",
+        EngineKind::QUEUE_HEADER => "queue",
         _ => "unknown",
     }
 }

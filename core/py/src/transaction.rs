@@ -302,6 +302,7 @@ impl Attached {
         }
         let broken = open.broken.is_some();
         self.end(*open);
+        self.wake_all();
         self.settle(done, &mut waiter)?;
         if broken { Err(half_done()) } else { Ok(true) }
     }

@@ -1,6 +1,6 @@
 //! The check of a whole segment: every structure, then the heap.
 
-use crate::{Array, BTree, Counter, HashMap, TypedMap};
+use crate::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 use vasmem_engine::access::Peek;
 use vasmem_engine::check::Violation;
 use vasmem_engine::layout::Kind;
@@ -42,6 +42,8 @@ fn reach<M: Memory, H: Host>(segment: &Segment<M, H>, reached: &mut Reached) -> 
     for named in segment.reach_directory(&mut peek, reached)? {
         match named.kind {
             Kind::HASH_HEADER => HashMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
+            Kind::LOCK => Lock::of(&mut peek, &named)?.reach(&mut peek, reached)?,
+            Kind::QUEUE_HEADER => Queue::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::COUNTER => Counter::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TYPED => TypedMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TREE_HEADER => BTree::of(&mut peek, &named)?.reach(&mut peek, reached)?,
