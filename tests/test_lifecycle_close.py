@@ -16,6 +16,7 @@ SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "contains": lambda segment: "users" in segment,
     "keys": lambda segment: list(segment.keys()),
     "transaction": lambda segment: segment.transaction().__enter__(),
+    "atomic": lambda segment: segment.atomic(lambda: 1)(),
     "check": lambda segment: segment.check(),
     "info": lambda segment: segment.info(),
     "sync": lambda segment: segment.sync(),

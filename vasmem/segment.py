@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from vasmem import _core, transactions
@@ -268,10 +267,9 @@ class Segment(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return any(name == known for known, _ in self._core.names())
 
-    @contextmanager
     def transaction(
         self, timeout: float | None = None, *, readonly: bool = False
-    ) -> Iterator[Segment]:
+    ) -> transactions.Transaction[Segment]:
         """All or nothing, across structures; an exception inside undoes everything.
 
         Others go on reading and see nothing before the end; writers wait. `timeout` in seconds
@@ -281,8 +279,8 @@ class Segment(Mapping[str, Any]):
         With `readonly` nothing can be written and nobody waits: all that is read inside was so at
         one time, or ConflictError tells that others changed it.
         """
-        with transactions.transaction(self._core, "reading" if readonly else "alone", timeout):
-            yield self
+        way: Literal["alone", "reading"] = "reading" if readonly else "alone"
+        return transactions.Transaction(self._core, way, timeout, inside=self)
 
     def atomic(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorator: runs a function as one transaction, again and again until it commits.

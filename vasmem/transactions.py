@@ -5,32 +5,47 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Literal, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
 from vasmem import _core
 from vasmem.errors import ConflictError, WrongType
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+Way: TypeAlias = Literal["alone", "optimistic", "reading"]
 
 # Runs of an atomic function that others spoilt, after which it runs with all others waiting.
 _TRIES = 10
 
 
-@contextmanager
-def transaction(
-    core: _core.Segment, way: Literal["alone", "optimistic", "reading"], timeout: float | None
-) -> Iterator[None]:
-    """All or nothing; inside another transaction, a part of it that an exception undoes alone."""
-    core.begin(way, timeout)
-    try:
-        yield
-    except BaseException:
-        core.rollback()
-        raise
-    core.commit()
+class Transaction(Generic[T]):
+    """All or nothing; inside another transaction, a part of it that an exception undoes alone.
+
+    A context manager that gives `inside`. A class of its own, since `contextmanager` takes as long
+    as a commit.
+    """
+
+    __slots__ = ("_core", "_inside", "_timeout", "_way")
+
+    def __init__(
+        self, core: _core.Segment, way: Way, timeout: float | None = None, *, inside: T
+    ) -> None:
+        self._core = core
+        self._way = way
+        self._timeout = timeout
+        self._inside = inside
+
+    def __enter__(self) -> T:
+        self._core.begin(self._way, self._timeout)
+        return self._inside
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._core.commit()
+        else:
+            self._core.rollback()
 
 
 def atomic(core: _core.Segment, function: Callable[P, R]) -> Callable[P, R]:
@@ -45,7 +60,7 @@ def atomic(core: _core.Segment, function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         if core.in_transaction():
-            with transaction(core, "reading" if core.readonly else "alone", None):
+            with Transaction(core, "reading" if core.readonly else "alone", inside=None):
                 return function(*args, **kwargs)
         return _until_undisturbed(core, lambda: function(*args, **kwargs))
 
@@ -79,5 +94,5 @@ def _until_undisturbed(core: _core.Segment, function: Callable[[], R]) -> R:
                 f"its {tries} runs within {core.timeout} seconds; raise segment.timeout, or attach "
                 "for writing, so that it can make them wait"
             )
-    with transaction(core, "alone", None):
+    with Transaction(core, "alone", inside=None):
         return function()

@@ -88,7 +88,7 @@ impl Lane {
     }
 
     /// Forks before it was claimed.
-    pub(crate) fn generation(&self) -> u32 {
+    pub fn generation(&self) -> u32 {
         self.generation
     }
 

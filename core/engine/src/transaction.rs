@@ -5,7 +5,7 @@
 //! **T2** a block freed here is not allocated here again. **T3** fresh space is filled under the
 //! lock of its run, and nodes in it under their own lock (E2, E3).
 
-use crate::access::{Access, Peek, Seen, View, lay};
+use crate::access::{Access, Peek, Seen, View};
 use crate::buffers::{Commute, Fill, Source, mode};
 use crate::error::{Error, Invariant, Result};
 use crate::glance::{Glance, Glimpse};
@@ -106,18 +106,7 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
             self.peek().overlay(view, at, into);
             self.check_overlay(view);
         }
-        let writes = &self.lane.buffers.writes;
-        if writes.is_empty() {
-            return;
-        }
-        if writes.len() < into.len() / 8 {
-            return writes.pairs().iter().for_each(|&[place, word]| lay(word, place, at, into));
-        }
-        for place in ((at & !7)..at + into.len() as u64).step_by(8) {
-            if let Some(i) = writes.find(place) {
-                lay(writes.value(i), place, at, into);
-            }
-        }
+        self.lane.buffers.writes.lay_over(at, into);
     }
 
     #[inline(always)]
@@ -282,7 +271,9 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
         let mut last = [0; 8];
         last[..tail.len()].copy_from_slice(tail);
         let last = (!tail.is_empty()).then_some(&last);
-        if self.glance().is_some() {
+        // A block is overwritten from the same place on each time, so the first word tells.
+        let buffers = &self.lane.buffers;
+        if buffers.find_fill(at).is_none() && buffers.writes.find(at).is_none() {
             let buffers = &mut self.lane.buffers;
             buffers.changes += 1;
             buffers.entries[view.entry as usize].mode |= mode::WRITE;

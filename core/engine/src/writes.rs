@@ -1,9 +1,72 @@
 //! The words that a transaction is going to write, as they will stand in the redo record.
 
+use crate::access::lay;
 use crate::buffers::{BuildOffsetHasher, LINEAR_MAX};
+use crate::layout::LINE;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use vasmem_memory::Offset;
+
+/// Words one after the other.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Place of the first.
+    at: Offset,
+    words: u32,
+    /// Number of the first.
+    number: u32,
+    /// The entry of the node that gates them.
+    entry: u32,
+}
+
+impl Run {
+    /// Number of the word at this place.
+    #[inline(always)]
+    fn find(&self, at: Offset) -> Option<usize> {
+        let word = at.wrapping_sub(self.at) / 8;
+        (word < u64::from(self.words)).then_some(self.number as usize + word as usize)
+    }
+}
+
+/// Runs by the lines that they touch.
+#[derive(Clone, Default)]
+struct Index {
+    /// By line: the first link of its chain.
+    heads: HashMap<Offset, u32, BuildOffsetHasher>,
+    /// A run, and the next link, 0 for none; link 0 is not used.
+    links: Vec<(u32, u32)>,
+    /// Runs that are in it.
+    known: usize,
+}
+
+impl Index {
+    fn add(&mut self, runs: &[Run]) {
+        if self.links.is_empty() {
+            self.links.push((0, 0));
+        }
+        for (run, &Run { at, words, .. }) in runs.iter().enumerate().skip(self.known) {
+            let last = at + (u64::from(words) - 1) * 8;
+            for line in at / LINE..=last / LINE {
+                let link = self.links.len() as u32;
+                let next = self.heads.insert(line, link).unwrap_or(0);
+                self.links.push((run as u32, next));
+            }
+        }
+        self.known = runs.len();
+    }
+
+    fn find(&self, runs: &[Run], at: Offset) -> Option<usize> {
+        let mut link = *self.heads.get(&(at / LINE))?;
+        while link != 0 {
+            let (run, next) = self.links[link as usize];
+            if let Some(number) = runs[run as usize].find(at) {
+                return Some(number);
+            }
+            link = next;
+        }
+        None
+    }
+}
 
 /// Words by place; no place comes twice.
 #[derive(Clone, Default)]
@@ -12,8 +75,9 @@ pub(crate) struct Writes {
     pairs: Vec<[u64; 2]>,
     /// The entry of the node that gates each.
     entries: Vec<u32>,
-    /// Numbers by place, of as many as were asked for when there were too many to look through.
-    index: RefCell<HashMap<Offset, u32, BuildOffsetHasher>>,
+    runs: Vec<Run>,
+    /// Of as many runs as were asked for when there were too many to look through.
+    index: RefCell<Index>,
 }
 
 impl Writes {
@@ -42,8 +106,8 @@ impl Writes {
     /// Number of the word at this place.
     #[inline(always)]
     pub fn find(&self, at: Offset) -> Option<usize> {
-        if self.pairs.len() <= LINEAR_MAX {
-            return self.pairs.iter().position(|pair| pair[0] == at);
+        if self.runs.len() <= LINEAR_MAX {
+            return self.runs.iter().find_map(|run| run.find(at));
         }
         self.look_up(at)
     }
@@ -51,10 +115,33 @@ impl Writes {
     #[cold]
     fn look_up(&self, at: Offset) -> Option<usize> {
         let mut index = self.index.borrow_mut();
-        let known = index.len();
-        let unknown = self.pairs.iter().enumerate().skip(known);
-        index.extend(unknown.map(|(number, pair)| (pair[0], number as u32)));
-        index.get(&at).map(|&number| number as usize)
+        if index.known < self.runs.len() {
+            index.add(&self.runs);
+        }
+        index.find(&self.runs, at)
+    }
+
+    /// Lays words that are going to be written over bytes that were read from `at` on.
+    #[inline]
+    pub fn lay_over(&self, at: Offset, into: &mut [u8]) {
+        let end = at + into.len() as u64;
+        if self.runs.len() > LINEAR_MAX.max(into.len() / 8) {
+            for place in ((at & !7)..end).step_by(8) {
+                if let Some(number) = self.look_up(place) {
+                    let [place, word] = self.pairs[number];
+                    lay(word, place, at, into);
+                }
+            }
+            return;
+        }
+        for run in self.runs.iter().filter(|run| run.at < end) {
+            let first = at.saturating_sub(run.at) / 8;
+            let last = (end - run.at).div_ceil(8).min(u64::from(run.words));
+            for word in first..last {
+                let [place, word] = self.pairs[run.number as usize + word as usize];
+                lay(word, place, at, into);
+            }
+        }
     }
 
     /// The value of a word by number.
@@ -81,6 +168,8 @@ impl Writes {
     /// Adds a word at a place that has none yet.
     #[inline(always)]
     pub fn push(&mut self, entry: u32, at: Offset, value: u64) {
+        let number = self.pairs.len() as u32;
+        self.runs.push(Run { at, words: 1, number, entry });
         self.pairs.push([at, value]);
         self.entries.push(entry);
     }
@@ -95,6 +184,7 @@ impl Writes {
         words: &[[u8; 8]],
         last: Option<&[u8; 8]>,
     ) {
+        let number = self.pairs.len();
         self.pairs.push([at, u64::from_le_bytes(*first)]);
         let places = (at + 8..).step_by(8);
         self.pairs.extend(words.iter().zip(places).map(|(w, at)| [at, u64::from_le_bytes(*w)]));
@@ -103,42 +193,37 @@ impl Writes {
             self.pairs.push([at, u64::from_le_bytes(*last)]);
         }
         self.entries.resize(self.pairs.len(), entry);
+        let count = (self.pairs.len() - number) as u32;
+        self.runs.push(Run { at, words: count, number: number as u32, entry });
     }
 
     /// Puts the words into the order of the ranks of their entries; nothing can be found by place
     /// afterwards.
     pub fn group(&mut self, rank: &[u32]) {
-        let rank = |entry: u32| rank[entry as usize];
-        if self.entries.is_sorted_by_key(|&entry| rank(entry)) {
+        let rank = |run: &Run| rank[run.entry as usize];
+        if self.runs.is_sorted_by_key(rank) {
             return;
         }
-        if self.entries.len() <= LINEAR_MAX {
-            return self.group_few(rank);
-        }
-        let mut order: Vec<_> = self.entries.iter().copied().zip(self.pairs.drain(..)).collect();
-        order.sort_by_key(|&(entry, _)| rank(entry));
+        self.runs.sort_by_key(rank);
+        let pairs = std::mem::take(&mut self.pairs);
+        self.pairs.reserve(pairs.capacity());
         self.entries.clear();
-        self.entries.extend(order.iter().map(|&(entry, _)| entry));
-        self.pairs.extend(order.iter().map(|&(_, pair)| pair));
-    }
-
-    fn group_few(&mut self, rank: impl Fn(u32) -> u32) {
-        for end in 1..self.entries.len() {
-            let mut at = end;
-            while at > 0 && rank(self.entries[at - 1]) > rank(self.entries[at]) {
-                self.entries.swap(at - 1, at);
-                self.pairs.swap(at - 1, at);
-                at -= 1;
-            }
+        for run in &self.runs {
+            let from = run.number as usize;
+            self.pairs.extend_from_slice(&pairs[from..from + run.words as usize]);
+            self.entries.resize(self.pairs.len(), run.entry);
         }
     }
 
     pub fn clear(&mut self) {
         self.pairs.clear();
         self.entries.clear();
+        self.runs.clear();
         let index = self.index.get_mut();
-        if !index.is_empty() {
-            index.clear();
+        if index.known > 0 {
+            index.heads.clear();
+            index.links.clear();
+            index.known = 0;
         }
     }
 }

@@ -4,8 +4,7 @@ use crate::attached::Attached;
 use crate::error::Kind as Exception;
 use crate::wait::Waiter;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use std::collections::HashMap;
+use pyo3::types::IntoPyDict;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vasmem_engine::lanes::Lane;
@@ -41,7 +40,7 @@ impl Way {
 
 /// An open transaction, with the lane that it runs on.
 struct Open {
-    lane: Lane,
+    lane: Box<Lane>,
     way: Way,
     /// Forks before it began: a child is not inside its parent's transaction.
     generation: u32,
@@ -52,15 +51,22 @@ struct Open {
     broken: Option<usize>,
 }
 
+/// Transactions by number; there are few.
+type Listed = Vec<(u64, Option<Box<Open>>)>;
+
 /// The open transactions of an attachment.
 pub struct Transactions {
     /// How many there are: the only thing that a call outside of all looks at.
     count: AtomicUsize,
     /// By number; `None` while an operation runs in it. Nobody holds this lock while waiting: a
     /// child that is forked then would find it locked for ever.
-    open: Mutex<HashMap<u64, Option<Box<Open>>>>,
-    /// Which of them the running context (thread, asyncio task) is in.
-    context: Py<PyAny>,
+    open: Mutex<Listed>,
+    /// A lane of one that has ended, kept for the next: claiming one takes several system calls.
+    spare: Mutex<Option<Box<Lane>>>,
+    /// The methods of the variable that tells which of them the running context (thread, asyncio
+    /// task) is in, 0 for none.
+    get: Py<PyAny>,
+    set: Py<PyAny>,
 }
 
 impl Transactions {
@@ -69,9 +75,13 @@ impl Transactions {
     /// # Errors
     /// Those of making a context variable.
     pub fn new(py: Python<'_>) -> PyResult<Transactions> {
-        let variable = py.import("contextvars")?.getattr("ContextVar")?;
-        let context = variable.call1((PyString::new(py, "vasmem_transaction"),))?.unbind();
-        Ok(Transactions { count: AtomicUsize::new(0), open: Mutex::default(), context })
+        let default = [("default", 0u64)].into_py_dict(py)?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        let variable = class.call(("vasmem_transaction",), Some(&default))?;
+        let get = variable.getattr("get")?.unbind();
+        let set = variable.getattr("set")?.unbind();
+        let (open, spare) = (Mutex::default(), Mutex::default());
+        Ok(Transactions { count: AtomicUsize::new(0), open, spare, get, set })
     }
 
     /// Number of the one that the running context is in, 0 for none.
@@ -85,25 +95,27 @@ impl Transactions {
 
     #[cold]
     fn look_up(&self, py: Python<'_>) -> PyResult<u64> {
-        let number = self.context.bind(py).call_method1("get", (0u64,))?.extract::<u64>()?;
+        let number = self.get.bind(py).call0()?.extract::<u64>()?;
         let mut open = self.opened();
-        let Some(found) = open.get(&number) else { return Ok(0) };
+        let Some((_, found)) = open.iter().find(|open| open.0 == number) else { return Ok(0) };
         let generation = vasmem_memory::generation();
         if found.as_ref().is_some_and(|open| open.generation != generation) {
-            open.remove(&number);
+            open.retain(|open| open.0 != number);
             self.count.store(open.len(), Relaxed);
             return Ok(0);
         }
         Ok(number)
     }
 
-    fn opened(&self) -> MutexGuard<'_, HashMap<u64, Option<Box<Open>>>> {
+    fn opened(&self) -> MutexGuard<'_, Listed> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes one out of all others' hands.
     fn take(&self, number: u64) -> PyResult<Box<Open>> {
-        self.opened().get_mut(&number).and_then(Option::take).ok_or_else(|| {
+        let mut open = self.opened();
+        let found = open.iter_mut().find(|open| open.0 == number);
+        found.and_then(|(_, open)| open.take()).ok_or_else(|| {
             Exception::VasmemError.error(
                 "a transaction that was begun here is in use by another thread, or by the \
                  operation that a signal handler interrupted: begin one in each thread, and use \
@@ -114,8 +126,8 @@ impl Transactions {
 
     /// Puts it back; gives it back if it was ended meanwhile.
     fn put_back(&self, number: u64, taken: Box<Open>) -> Option<Box<Open>> {
-        match self.opened().get_mut(&number) {
-            Some(place) => {
+        match self.opened().iter_mut().find(|open| open.0 == number) {
+            Some((_, place)) => {
                 *place = Some(taken);
                 None
             }
@@ -125,21 +137,33 @@ impl Transactions {
 
     fn add(&self, number: u64, new: Box<Open>) {
         let mut open = self.opened();
-        open.insert(number, Some(new));
+        open.push((number, Some(new)));
         self.count.store(open.len(), Relaxed);
     }
 
     /// Ends it for all; gives it back unless an operation runs in it.
     fn remove(&self, number: u64) -> Option<Box<Open>> {
         let mut open = self.opened();
-        let removed = open.remove(&number).flatten();
+        let at = open.iter().position(|open| open.0 == number);
+        let removed = at.and_then(|at| open.swap_remove(at).1);
         self.count.store(open.len(), Relaxed);
         removed
     }
 
+    /// The lane that was kept, if it is this process's own.
+    fn take_spare(&self) -> Option<Box<Lane>> {
+        let lane = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lane.filter(|lane| lane.generation() == vasmem_memory::generation())
+    }
+
+    /// Keeps a lane; gives back one that was kept already.
+    fn keep_spare(&self, lane: Box<Lane>) -> Option<Box<Lane>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).replace(lane)
+    }
+
     fn remove_all(&self) -> Vec<Open> {
         let mut open = self.opened();
-        let all = open.drain().filter_map(|(_, open)| open.map(|open| *open)).collect();
+        let all = open.drain(..).filter_map(|(_, open)| open.map(|open| *open)).collect();
         self.count.store(0, Relaxed);
         all
     }
@@ -202,7 +226,7 @@ impl Attached {
         }
         let mut waiter = Waiter::new(py, timeout_s.unwrap_or_else(|| self.timeout_s()));
         let begun = match way {
-            Way::Reading => Ok(Lane::of_reader()),
+            Way::Reading => Ok(Box::new(Lane::of_reader())),
             _ => self.take_lane(way, &mut waiter),
         };
         let mut lane = begun.map_err(|error| self.raise(error, waiter.raised.take()))?;
@@ -210,7 +234,7 @@ impl Attached {
         let generation = vasmem_memory::generation();
         let open = Open { lane, way, generation, savepoints: Vec::new(), broken: None };
         let number = NUMBERS.fetch_add(1, Relaxed);
-        if let Err(error) = self.transactions.context.bind(py).call_method1("set", (number,)) {
+        if let Err(error) = self.transactions.set.bind(py).call1((number,)) {
             self.end(open);
             return Err(error);
         }
@@ -239,11 +263,14 @@ impl Attached {
     }
 
     /// A lane apart, with the token if the transaction is to be alone.
-    fn take_lane(&self, way: Way, waiter: &mut Waiter<'_>) -> Result<Lane> {
+    fn take_lane(&self, way: Way, waiter: &mut Waiter<'_>) -> Result<Box<Lane>> {
         let mut round = 0;
         let mut lane = loop {
-            if let Some(lane) = self.engine.claim()? {
+            if let Some(lane) = self.transactions.take_spare() {
                 break lane;
+            }
+            if let Some(lane) = self.engine.claim()? {
+                break Box::new(lane);
             }
             waiter.pause(round, Holder::FreeLane)?;
             round += 1;
@@ -315,12 +342,25 @@ impl Attached {
             // Only a failpoint can refuse.
             let _ = self.engine.drop_token(&mut lane);
         }
-        self.engine.release(&lane);
+        let extra = if lane.only_reads() { None } else { self.transactions.keep_spare(lane) };
+        if let Some(lane) = extra {
+            self.engine.release(&lane);
+        }
+        if self.is_closed() {
+            self.release_spare();
+        }
+    }
+
+    fn release_spare(&self) {
+        if let Some(lane) = self.transactions.take_spare() {
+            self.engine.release(&lane);
+        }
     }
 
     /// Ends all of them with nothing written.
     pub fn abandon(&self) {
         self.transactions.remove_all().into_iter().for_each(|open| self.end(open));
+        self.release_spare();
     }
 }
 
