@@ -9,6 +9,11 @@ import vasmem
 
 SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "hashmap": lambda segment: segment.hashmap("users"),
+    "btree": lambda segment: segment.btree("tree"),
+    "set": lambda segment: segment.set("set"),
+    "counter": lambda segment: segment.counter("counter"),
+    "array": lambda segment: segment.array("array", 3, "f8"),
+    "typed": lambda segment: segment.hashmap("typed", key="u8", value="f8"),
     "getitem": lambda segment: segment["users"],
     "delitem": lambda segment: segment.__delitem__("users"),
     "iter": list,
