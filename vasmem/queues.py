@@ -20,13 +20,16 @@ class Queue(_core.Queue[T]):
     Methods and exceptions are those of queue.Queue: `put`, `get`, `task_done`, `queue.Full`,
     `queue.Empty`. `put_many` and `get_many` take many at a time, as many as there are or fit.
 
-    A killed consumer's item is not lost:
+    A killed consumer's item is not lost, unless it was taken with `ack=False`:
 
-    - `with queue.take() as item:` has it on lease. The end of the block removes it, an exception
-      gives it back.
-    - `get()` has it on lease until `task_done()` of the same thread, which ends the oldest lease
-      of the thread, or `give_back()`.
-    - `get(ack=False)` removes it at once, and so it is lost with a consumer that is killed later.
+    | taken by                        | removed by          | consumer killed | exception   |
+    |---------------------------------|---------------------|-----------------|-------------|
+    | `with queue.take() as item:`    | end of the block    | others get it   | given back  |
+    | `get()`                         | `task_done()`       | others get it   | stays taken |
+    | `get(ack=False)`                | `get` itself        | lost            | lost        |
+    | the same inside a transaction   | its commit          | others get it   | given back  |
+
+    `task_done()` ends the oldest lease of its thread; `give_back()` gives that item back.
 
     An item that was given back, or whose consumer was killed or closed the segment, is the next
     one for anybody. `task_done()` inside `with segment.transaction():` makes the end of the lease

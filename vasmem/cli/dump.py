@@ -1,9 +1,10 @@
-"""`dump` and `load`: maps as lines of JSON.
+"""`dump` and `load`: what a segment holds as lines of JSON.
 
 A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
 `{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
 Kinds are "hashmap", "hashmap raw", "hashmap typed", "btree" and "btree raw"; a typed one has `key`
-and `value` as `"types": [..., ...]`, the way numpy describes dtypes.
+and `value` as `"types": [..., ...]`, the way numpy describes dtypes. `vasmem.cli.small` has the
+lines of other structures.
 """
 
 from __future__ import annotations
@@ -22,15 +23,20 @@ from rich.progress import Progress
 
 from vasmem.batches import BATCH
 from vasmem.btree import BTree
-from vasmem.cli import tagged
+from vasmem.cli import small, tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
+from vasmem.counter import Counter
 from vasmem.hashmap import HashMap
+from vasmem.lock import Lock
 from vasmem.opening import SIZE_MAX, attach
 from vasmem.opening import open as open_segment
+from vasmem.queues import Queue
 from vasmem.segment import Segment, Structure
+from vasmem.sets import Set
 
 KINDS = ("hashmap", "hashmap raw", "hashmap typed", "btree", "btree raw")
+_OTHERS = (Set, Counter, Queue, Lock)
 # Records or bytes between two moves of the progress bar.
 STRIDE = 512
 
@@ -41,9 +47,11 @@ class _Summary:
     def __init__(self) -> None:
         self.maps = 0
         self.records = 0
+        self.others = 0
 
     def as_json(self) -> dict[str, int]:
-        return {"maps": self.maps, "records": self.records}
+        others = {"others": self.others} if self.others else {}
+        return {"maps": self.maps, "records": self.records, **others}
 
 
 def dump(
@@ -59,18 +67,22 @@ def dump(
     owner: OWNER = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Write all maps, or one, as lines of JSON that `load` takes back without loss.
+    """Write all structures, or one, as lines of JSON that `load` takes back without loss.
 
     Others may write meanwhile: each record is as it was at one moment, and what is there all the
-    time comes exactly once. With --json a summary goes to stderr.
+    time comes exactly once. A queue's items on lease are among the others. Locks are left out. With
+    --json a summary goes to stderr.
     """
     summary = _Summary()
     with attach(name, readonly=True, owner=owner) as segment:
         names = sorted(segment) if map_name is None else [map_name]
-        maps = [open_map(segment, found) for found in names]
+        others = [found for name in names if isinstance(found := segment.get(name), _OTHERS)]
+        maps = [open_map(segment, name) for name in names if name not in {o.name for o in others}]
         with _output(output) as stream, _progress("dump", sum(map(len, maps))) as advance:
             for found in maps:
                 _dump_map(found, stream, summary, advance)
+            for found in others:
+                _dump_other(found, stream, summary)
     if as_json:
         print(tagged.dumps(summary.as_json()), file=sys.stderr)
 
@@ -86,6 +98,17 @@ def _dump_map(
         stream.write(tagged.dumps(line).encode() + b"\n")
         summary.records += 1
         advance(1)
+
+
+def _dump_other(found: Any, stream: BinaryIO, summary: _Summary) -> None:
+    if isinstance(found, Lock):
+        print(
+            f"vasmem: lock {found.name!r} is left out: its holder is of the moment", file=sys.stderr
+        )
+        return
+    summary.others += 1
+    for line in small.lines(found):
+        stream.write(tagged.dumps(line).encode() + b"\n")
 
 
 def _kind_of(found: Structure) -> dict[str, Any]:
@@ -110,7 +133,8 @@ def load(
     """Put the records of a dump into a segment, which is made if it is not there.
 
     Keys that are there get the value of the dump, others stay. Records go in by thousands; after an
-    error those of the lines before it may be in, and loading again does no harm.
+    error those of the lines before it may be in, and loading again does no harm, but puts the items
+    of queues once more.
     """
     summary = _Summary()
     with (
@@ -141,6 +165,8 @@ def _records(
             continue
         try:
             record = tagged.loads(line.decode())
+            if small.load_line(segment, record):
+                continue
             map_name, kind = _parts(record)
             if map_name not in maps:
                 maps[map_name] = _map_for(segment, map_name, kind, record.get("types"))
