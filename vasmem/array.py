@@ -49,6 +49,9 @@ class Array(_core.Array):
 
     def __init__(self, *_: Any) -> None:
         self._dtype, self._trailing = self._described()
+        # Without fields, between which there may be bytes that are this process's alone.
+        self._plain = self._dtype if self._dtype.names is None else None
+        self._row_bytes = self.row_bytes
         self._cached: weakref.ref[NDArray[Any]] | None = None
         self._viewed: tuple[int, int, int] | None = None
 
@@ -142,11 +145,13 @@ class Array(_core.Array):
             if data is not None:
                 return self._rows(data)[reached.index]
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.update(index, value)
-
     def update(self, index: Any, values: Any) -> None:
         """Assign as `view[index] = values` does, all of it or, after a kill, nothing."""
+        if type(index) is int and index >= 0 and type(values) is np.ndarray:
+            # The short way of what is assigned most often.
+            if values.dtype == self._plain and values.shape == self._trailing:
+                if self.write_range(index * self._row_bytes, values.tobytes()):
+                    return
         while True:
             reached = reach(index, len(self))
             rows = reached.rows
@@ -159,6 +164,8 @@ class Array(_core.Array):
                 done = self.write_bytes(starts.tobytes(), lengths.tobytes(), data)
             if done:
                 return
+
+    __setitem__ = update
 
     def append(self, item: Any) -> None:
         """Add one row at the end."""

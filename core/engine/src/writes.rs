@@ -186,8 +186,10 @@ impl Writes {
     ) {
         let number = self.pairs.len();
         self.pairs.push([at, u64::from_le_bytes(*first)]);
-        let places = (at + 8..).step_by(8);
-        self.pairs.extend(words.iter().zip(places).map(|(w, at)| [at, u64::from_le_bytes(*w)]));
+        // An iterator that knows its length: the vector grows once.
+        let pair =
+            |(i, word): (usize, &[u8; 8])| [at + 8 + i as u64 * 8, u64::from_le_bytes(*word)];
+        self.pairs.extend(words.iter().enumerate().map(pair));
         if let Some(last) = last {
             let at = at + 8 + words.len() as u64 * 8;
             self.pairs.push([at, u64::from_le_bytes(*last)]);

@@ -1,5 +1,6 @@
 //! The segment that is mutated: built once, and brought back to what it was after every input.
 
+use crate::arrays;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::fs::File;
 use std::io;
@@ -61,7 +62,7 @@ pub const TREES: [&str; 3] = ["tree", "long", "root"];
 const MAX_BYTES: u64 = 6 << 20;
 const SIZE_BYTES: u64 = 1 << 20;
 /// Lanes that the image has.
-pub const LANES: u64 = 7;
+pub const LANES: u64 = 8;
 
 /// Lines that were written since the image was last whole.
 #[derive(Default)]
@@ -153,13 +154,15 @@ impl Image {
             })?;
         }
         let trees = self.plant(&segment)?;
+        arrays::make(&segment)?;
         drop(segment);
-        // Each of these dies in a commit of its own map, the last in one of trees.
+        // Each of these dies in a commit of its own map, the last ones in one of trees and of arrays.
         self.die(1, Point::Committed, &maps[0], 60)?;
         self.die(2, Point::Validated, &maps[1], 3)?;
         self.die(3, Point::Fenced, &maps[3], 1)?;
         self.die(4, Point::Committed, &maps[4], 2)?;
-        self.die_in_tree(5, &trees)
+        self.die_in_tree(5, &trees)?;
+        expect_death(arrays::die(&self.attach(6, Medium::CacheLine)?))
     }
 
     fn plant(&self, segment: &Attached) -> Result<Vec<BTree>> {

@@ -3,6 +3,7 @@
 //! Every input follows from its seed. It runs in a worker process: whatever ends the worker, and
 //! an input that does not end, is a failure, told in one line that runs it again.
 
+mod arrays;
 mod image;
 mod mutate;
 mod operate;

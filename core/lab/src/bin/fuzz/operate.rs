@@ -1,5 +1,6 @@
 //! What is done with a mutated segment: everything that a program could.
 
+use crate::arrays;
 use crate::image::{Alone, Attached, Image, Impatient, LANES, MAPS, key_bytes, value};
 use crate::random::Random;
 use crate::trees;
@@ -79,6 +80,9 @@ fn open(segment: &Attached, name: &str) -> Result<HashMap> {
 fn one(segment: &Attached, random: &mut Random, reads_only: bool) -> Result<()> {
     if random.one_in(3) {
         return trees::one(segment, random, reads_only);
+    }
+    if random.one_in(4) {
+        return arrays::one(segment, random, reads_only);
     }
     let name = random.pick(&MAPS);
     match random.below(if reads_only { 8 } else { 20 }) {
