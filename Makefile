@@ -134,6 +134,7 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.tap
 	@echo '== Attach, space, import'
 	$(PYTHON) -m benchmarks.attach
+	$(PYTHON) -m benchmarks.array
 	$(PYTHON) -m benchmarks.space
 	$(PYTHON) -m benchmarks.startup
 	@echo '== Pictures; the table for the README is made by: $(PYTHON) -m benchmarks.speed_table'

@@ -156,7 +156,7 @@ impl Image {
         let trees = self.plant(&segment)?;
         arrays::make(&segment)?;
         drop(segment);
-        // Each of these dies in a commit of its own map, the last ones in one of trees and of arrays.
+        // Each of these dies in a commit of its own map, the last ones in one of trees, of arrays.
         self.die(1, Point::Committed, &maps[0], 60)?;
         self.die(2, Point::Validated, &maps[1], 3)?;
         self.die(3, Point::Fenced, &maps[3], 1)?;
