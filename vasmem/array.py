@@ -50,7 +50,7 @@ class Array(_core.Array):
     def __init__(self, *_: Any) -> None:
         self._dtype, self._trailing = self._described()
         # Without fields, between which there may be bytes that are this process's alone.
-        self._plain = self._dtype if self._dtype.names is None else None
+        self._is_plain = self._dtype.names is None
         self._row_bytes = self.row_bytes
         self._cached: weakref.ref[NDArray[Any]] | None = None
         self._viewed: tuple[int, int, int] | None = None
@@ -147,11 +147,12 @@ class Array(_core.Array):
 
     def update(self, index: Any, values: Any) -> None:
         """Assign as `view[index] = values` does, all of it or, after a kill, nothing."""
-        if type(index) is int and index >= 0 and type(values) is np.ndarray:
-            # The short way of what is assigned most often.
-            if values.dtype == self._plain and values.shape == self._trailing:
-                if self.write_range(index * self._row_bytes, values.tobytes()):
-                    return
+        # A short way for what is assigned most often.
+        is_row = type(index) is int and index >= 0 and type(values) is np.ndarray
+        is_row = is_row and self._is_plain and values.dtype == self._dtype
+        is_row = is_row and values.shape == self._trailing
+        if is_row and self.write_range(index * self._row_bytes, values.tobytes()):
+            return
         while True:
             reached = reach(index, len(self))
             rows = reached.rows
