@@ -28,7 +28,7 @@ pub struct Owner {
 impl Owner {
     /// As two words of a node: `lane + 1, 16 | thread 48`, claim. Nobody is two zeros.
     pub fn words(self) -> [u64; 2] {
-        [u64::from(self.lane) + 1 | self.thread << 16, self.claim]
+        [(u64::from(self.lane) + 1) | (self.thread << 16), self.claim]
     }
 
     /// What two words say; an owner of a lane that no segment has if they make no sense.
