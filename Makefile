@@ -122,6 +122,10 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.together
 	@echo '== Huge pages'
 	$(PYTHON) -m benchmarks.huge
+	@echo '== A transaction of four keys in two structures, beside that of py-lmdb'
+	$(PYTHON) -m benchmarks.transactions
+	@echo '== Batches of a typed map, beside a gather by numpy'
+	$(PYTHON) -m benchmarks.typed
 	@echo '== The same operations by pytest-benchmark'
 	$(PYTEST) benchmarks -o python_files='bench_*.py' -o timeout=0
 	@echo '== Whether readers wait for a writer that is stopped or killed'

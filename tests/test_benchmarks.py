@@ -20,6 +20,8 @@ RUNS = {
     "space": ("--records", "2000"),
     "startup": ("--rounds", "2"),
     "together": (*TINY, "--seconds", "0.05"),
+    "transactions": (*TINY, "--transactions", "200"),
+    "typed": (*TINY, "--batch", "1000"),
     "ycsb": (*TINY, "--operations", "2000"),
 }
 DRAWN = ("attach", "paired", "space", "together", "ycsb")
@@ -43,7 +45,7 @@ def run(module: str, *words: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["btree", "huge", "readers", "startup"])
+@pytest.mark.parametrize("module", ["btree", "huge", "readers", "startup", "transactions", "typed"])
 def test_it_runs_and_writes_its_result(module: str, tmp_path: Path) -> None:
     run(module, *RUNS[module], folder=tmp_path)
     (result,) = (tmp_path / "results").glob(f"{module}-*.json")
