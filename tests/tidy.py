@@ -105,6 +105,7 @@ PYTHON_ARROWS = {
     "vasmem.cli.app": {"cli", "errors"},
     "vasmem.cli.data": {"cli", "opening", "segment"},
     "vasmem.cli.dump": {
+        "_core",
         "batches",
         "btree",
         "cli",
@@ -117,6 +118,7 @@ PYTHON_ARROWS = {
         "segment",
         "sets",
     },
+    "vasmem.cli.arrays": {"_arrays", "_core", "segment"},
     "vasmem.cli.small": {"counter", "queues", "segment", "sets"},
     "vasmem.cli.facts": {"cli", "errors", "opening", "segment", "sizes"},
     "vasmem.cli.listing": {"cli", "errors", "listing", "opening", "sizes"},

@@ -3,8 +3,8 @@
 A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
 `{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
 Kinds are "hashmap", "hashmap raw", "hashmap typed", "btree" and "btree raw"; a typed one has `key`
-and `value` as `"types": [..., ...]`, the way numpy describes dtypes. `vasmem.cli.small` has the
-lines of other structures.
+and `value` as `"types": [..., ...]`, the way numpy describes dtypes. `vasmem.cli.small` and
+`vasmem.cli.arrays` have the lines of other structures.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from vasmem import _core
 from vasmem.batches import BATCH
 from vasmem.btree import BTree
-from vasmem.cli import small, tagged
+from vasmem.cli import arrays, small, tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
 from vasmem.counter import Counter
@@ -36,7 +37,7 @@ from vasmem.segment import Segment, Structure
 from vasmem.sets import Set
 
 KINDS = ("hashmap", "hashmap raw", "hashmap typed", "btree", "btree raw")
-_OTHERS = (Set, Counter, Queue, Lock)
+_OTHERS = (Set, Counter, Queue, Lock, _core.Array)
 # Records or bytes between two moves of the progress bar.
 STRIDE = 512
 
@@ -107,7 +108,8 @@ def _dump_other(found: Any, stream: BinaryIO, summary: _Summary) -> None:
         )
         return
     summary.others += 1
-    for line in small.lines(found):
+    said = arrays if isinstance(found, _core.Array) else small
+    for line in said.lines(found):
         stream.write(tagged.dumps(line).encode() + b"\n")
 
 
@@ -165,7 +167,7 @@ def _records(
             continue
         try:
             record = tagged.loads(line.decode())
-            if small.load_line(segment, record):
+            if small.load_line(segment, record) or arrays.load_line(segment, record):
                 continue
             map_name, kind = _parts(record)
             if map_name not in maps:
