@@ -385,6 +385,9 @@ def test_a_large_tree_is_removed_in_pieces(segment: vasmem.Segment) -> None:
         keys = [b"%07d" % number for number in range(first, first + 100_000)]
         tree.put_many(keys, [b""] * len(keys))
     assert len(tree) == 1_100_000 > 1 << 20
+    (facts,) = segment.info()["structures"]
+    assert facts["kind"] == "btree raw"
+    assert 0.8 < facts["load"] < 1, "sorted input fills leaves"
     assert tree.keys()[777_777] == b"0777777"
     with pytest.raises(KeyboardInterrupt), segment.transaction():
         del segment["tree"]

@@ -54,7 +54,10 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))
                 }
                 Kind::ARRAY => Ok(Some((Array::of(access, &named)?.len(access)?, None))),
-                Kind::TREE_HEADER => Ok(Some((BTree::of(access, &named)?.len(access)?, None))),
+                Kind::TREE_HEADER => {
+                    let tree = BTree::of(access, &named)?;
+                    Ok(Some((tree.len(access)?, Some(tree.slots(access)?))))
+                }
                 Kind::TYPED => {
                     let map = TypedMap::of(access, &named)?;
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))

@@ -1,6 +1,7 @@
 //! Counting keys up to a place, over the leaves: nothing counts on the way of a write.
 
 use super::BTree;
+use super::layout::CAPACITY;
 use super::search::Toward;
 use vasmem_engine::{Access, Invariant, Result, Seen};
 
@@ -25,6 +26,28 @@ pub enum Walk {
 }
 
 impl BTree {
+    /// Slots for keys in all leaves; those that split meanwhile count with their old or new ones.
+    ///
+    /// # Errors
+    /// As [`BTree::get`].
+    pub fn slots<A: Access>(&self, access: &mut A) -> Result<u64> {
+        let (mut leaves, mut from) = (0, Vec::new());
+        loop {
+            let mut path = Vec::new();
+            let (node, level) = self.descend_to(access, Toward::Key(&from), 1, Some(&mut path))?;
+            leaves += if level == 0 { 1 } else { node.count() as u64 };
+            let next = self.upper(access, &path)?;
+            access.check(&node.view)?;
+            match next {
+                None => return Ok(leaves * CAPACITY as u64),
+                Some(next) if next > from => from = next,
+                Some(_) => {
+                    return Err(access.broken(&node.view, Invariant::TreeNode, node.view.node()));
+                }
+            }
+        }
+    }
+
     /// Walks over the leaves of one inner node, from the leaf that covers `from`, `passed` keys
     /// having been passed before.
     ///

@@ -42,6 +42,7 @@ impl Reading<()> for Get<'_> {
         self.0.contains(access, self.1, &mut record)?;
         self.0.locate(access, self.1, &mut record)?;
         self.0.levels(access)?;
+        self.0.slots(access)?;
         self.0.is_empty(access).map(|_| ())
     }
 }
