@@ -16,6 +16,7 @@ mod nap;
 mod queue;
 mod raise;
 mod salvage;
+mod salvage_small;
 mod segment;
 mod small;
 mod transaction;

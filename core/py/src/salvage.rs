@@ -3,6 +3,7 @@
 use crate::attached::Engine;
 use crate::error::Kind as Exception;
 use crate::raise::exception;
+use crate::salvage_small::is_small;
 use crate::segment::{MAX_SIZE_MAX, RAW, SET, Segment, getrandom, kind_name, map};
 use crate::wait::Detached;
 use crate::{key, value};
@@ -38,7 +39,7 @@ const TIMEOUT_S: f64 = 10.0;
 /// A segment of which only the header is sound for certain. It is never written.
 #[pyclass(frozen, module = "vasmem._core")]
 pub struct Damaged {
-    engine: Engine,
+    pub(crate) engine: Engine,
     name: String,
 }
 
@@ -49,7 +50,7 @@ impl Damaged {
 
     /// Runs `body` while other threads run. Bytes that somebody cut off meanwhile read as zeros:
     /// what was read is nothing then.
-    fn detached<T: Send>(
+    pub(crate) fn detached<T: Send>(
         &self,
         py: Python<'_>,
         body: impl FnOnce(&mut Detached) -> Result<T> + Send,
@@ -275,6 +276,7 @@ impl Damaged {
         let mut rows = Vec::new();
         let is_tree = |named: &Named| named.kind == Kind::TREE_HEADER;
         let (trees, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_tree);
+        let (small, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_small);
         for (named, begun) in self.begin(py, others, &mut claims)? {
             let (copied, losses) = match begun {
                 Ok((mut salvage, pieces)) => {
@@ -290,6 +292,11 @@ impl Damaged {
         let mut nodes = HashSet::new();
         for named in trees {
             let (copied, losses) = self.copy_tree(py, &named, target, &mut nodes, &mut taken)?;
+            let kind = kind_name(named.kind, named.flags);
+            rows.push((named.name, kind, copied, told(losses)));
+        }
+        for named in small {
+            let (copied, losses) = self.copy_small(py, &named, target, &mut taken)?;
             let kind = kind_name(named.kind, named.flags);
             rows.push((named.name, kind, copied, told(losses)));
         }

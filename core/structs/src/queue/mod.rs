@@ -22,6 +22,7 @@ use vasmem_engine::{Access, Host, Invariant, Memory, Offset, Result, Touched, Tr
 
 pub use layout::{LEASES_MAX, SIZE_MAX};
 pub use lease::{Lease, Take, Taken};
+pub use verify::Item;
 
 /// A queue of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

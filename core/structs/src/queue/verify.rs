@@ -13,6 +13,17 @@ use vasmem_engine::{
 /// Lines of the header that lead to tables.
 const LEADING: std::ops::Range<u64> = header::LEASES_LINE / 64..64;
 
+/// An item where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its position.
+    pub position: u64,
+    /// Its record.
+    pub record: Offset,
+    /// What it is.
+    pub bytes: Vec<u8>,
+}
+
 impl Queue {
     /// All tables.
     fn tables<A: Access>(&self, access: &mut A) -> Result<Vec<Offset>> {
@@ -88,23 +99,44 @@ impl Queue {
         Ok(())
     }
 
-    /// All items in their order, those on lease first.
+    /// Places of leases and slots.
+    pub fn places(&self) -> u64 {
+        LEASES_MAX + self.size
+    }
+
+    /// The item in a place, if there is one: leases first, then slots.
     ///
     /// # Errors
     /// `Removed`, `Corrupted`, or `Conflict` to run again.
+    pub fn item_at<A: Access>(&self, access: &mut A, number: u64) -> Result<Option<Item>> {
+        let slot_number = number.checked_sub(LEASES_MAX);
+        let place = slot_number.map_or(Place::of_lease(number), Place::of_slot);
+        let Some(slot) = self.slot(access, place)? else { return Ok(None) };
+        if slot.record == 0 {
+            access.check(&slot.view)?;
+            return Ok(None);
+        }
+        let mut buffer = Vec::new();
+        let position = access.word(&slot.view, slot.at + SLOT.position);
+        let (range, _) = self.item(access, &slot, &mut buffer)?;
+        access.check(&slot.view)?;
+        if slot_number.is_some_and(|number| position % self.size != number) {
+            return Err(access.broken(&slot.view, Invariant::Queue, slot.at));
+        }
+        Ok(Some(Item { position, record: slot.record, bytes: buffer[range].to_vec() }))
+    }
+
+    /// All items in their order, those on lease first.
+    ///
+    /// # Errors
+    /// As `item_at`.
     pub fn items<A: Access>(&self, access: &mut A) -> Result<Vec<Vec<u8>>> {
         let mut found = Vec::new();
-        for (_, slot) in self.slots(access)? {
-            if slot.record != 0 {
-                let mut buffer = Vec::new();
-                let position = access.word(&slot.view, slot.at + SLOT.position);
-                let (range, _) = self.item(access, &slot, &mut buffer)?;
-                found.push((position, buffer[range].to_vec()));
-            }
-            access.check(&slot.view)?;
+        for number in 0..self.places() {
+            found.extend(self.item_at(access, number)?);
         }
-        found.sort_unstable_by_key(|&(position, _)| position);
-        Ok(found.into_iter().map(|(_, item)| item).collect())
+        found.sort_unstable_by_key(|item| item.position);
+        Ok(found.into_iter().map(|item| item.bytes).collect())
     }
 
     /// Frees all of it and its name, in one transaction.
