@@ -21,7 +21,7 @@ use vasmem_memory::{Access, Mapped, Memory};
 use vasmem_structs::btree::Salvage as TreeSalvage;
 use vasmem_structs::hashmap::{Claims, HashMap as Map, Piece, Salvage};
 use vasmem_structs::salvage::Saved;
-use vasmem_structs::{BTree, Keyed};
+use vasmem_structs::{Array, BTree, Keyed};
 
 /// What breaks an invariant: its number, place, text.
 type Reason = (u16, String, String);
@@ -33,6 +33,8 @@ type Copied = (String, &'static str, u64, Lost);
 /// A map that can be read and the tables that it claims, or what is lost.
 type Begun<'a> = std::result::Result<(Salvage<'a, Mapped, OsHost>, Vec<Piece>), Losses>;
 
+/// Bytes of rows that are copied at a time.
+const ARRAY_BYTES: u64 = 1 << 20;
 /// Seconds to wait where others write.
 const TIMEOUT_S: f64 = 10.0;
 
@@ -129,6 +131,54 @@ impl Damaged {
             }
         }
         counted(py, named, &map, target, (salvage.counted, &mut salvage.losses))
+    }
+
+    /// As `copy_map`, of the rows of an array, of which nothing says whether they are good.
+    fn copy_array(
+        &self,
+        py: Python<'_>,
+        named: &Named,
+        target: &Segment,
+        nodes: &mut HashSet<Offset>,
+    ) -> PyResult<(u64, Losses)> {
+        let mut losses = Losses::default();
+        let engine = &self.engine;
+        let found = self.detached(py, |waiter| {
+            let found = engine.read(waiter, |access| {
+                let array = Array::of(access, named)?;
+                Ok((array, array.len(access)?, array.description(access)?))
+            });
+            losses.unless_broken(found, "the whole array: its header is not readable")
+        })?;
+        let Some((array, length, description)) = found else { return Ok((0, losses)) };
+        if !nodes.insert(named.node) {
+            let text = "this array has two names; it is copied under the first";
+            losses.note(Invariant::Reachable, named.node, text);
+            return Ok((0, losses));
+        }
+        let mut random = [0; 8];
+        getrandom(&mut random)?;
+        let (id, width) = (u64::from_le_bytes(random), array.row_bytes());
+        let new = target
+            .attached
+            .write(py, |tx| Array::create(tx, &named.name, id, (0, width), &description))?;
+        let step = (ARRAY_BYTES / width).max(1);
+        for first in (0..length).step_by(step as usize) {
+            py.check_signals()?;
+            let range = first * width..(first + step).min(length) * width;
+            let mut rows = vec![0; (range.end - range.start) as usize];
+            let ranges = std::slice::from_ref(&range);
+            let read = self.detached(py, |waiter| {
+                let read =
+                    engine.read(waiter, |access| array.read(access, ranges, None, &mut rows));
+                losses.unless_broken(read, "the rows from here on")
+            })?;
+            if read != Some(true) {
+                return Ok((first, losses));
+            }
+            target.attached.write(py, |tx| new.extend(tx, &rows).map(|_| ()))?;
+        }
+        Ok((length, losses))
     }
 
     /// As `copy_map`, of a tree; `nodes` has those of other trees.
@@ -274,8 +324,10 @@ impl Damaged {
         let mut claims = Claims::default();
         let mut taken = HashSet::new();
         let mut rows = Vec::new();
+        let is_array = |named: &Named| named.kind == Kind::ARRAY;
+        let (arrays, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_array);
         let is_tree = |named: &Named| named.kind == Kind::TREE_HEADER;
-        let (trees, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_tree);
+        let (trees, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_tree);
         let (small, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_small);
         for (named, begun) in self.begin(py, others, &mut claims)? {
             let (copied, losses) = match begun {
@@ -297,6 +349,11 @@ impl Damaged {
         }
         for named in small {
             let (copied, losses) = self.copy_small(py, &named, target, &mut taken)?;
+            let kind = kind_name(named.kind, named.flags);
+            rows.push((named.name, kind, copied, told(losses)));
+        }
+        for named in arrays {
+            let (copied, losses) = self.copy_array(py, &named, target, &mut nodes)?;
             let kind = kind_name(named.kind, named.flags);
             rows.push((named.name, kind, copied, told(losses)));
         }
