@@ -376,7 +376,6 @@ class Queue(Generic[_T]):
 @final
 class Pinned: ...
 
-@final
 @disjoint_base
 class TypedMap:
     def __new__(

@@ -243,4 +243,5 @@ def open_typed(
 
 
 def _reopen(segment: Segment, name: str) -> TypedHashMap:
-    return segment[name]
+    found: TypedHashMap = segment[name]
+    return found

@@ -45,7 +45,7 @@ def get(
     with attach(name, readonly=True, owner=owner) as segment:
         found = open_map(segment, map_name)
         try:
-            value = found[_argument(key, raw or found.raw)]
+            value = found[_argument(key, raw or _is_raw(found))]
         except KeyError:
             raise _no_key(found, key) from None
     _print_value(value, as_json)
@@ -68,7 +68,7 @@ def put(
         else:
             make = segment.btree if btree else segment.hashmap
             found = make(map_name, raw=raw)
-        literal = raw or found.raw
+        literal = raw or _is_raw(found)
         found[_argument(key, literal)] = _argument(value, literal)
     if as_json:
         print_json({"stored": 1})
@@ -86,7 +86,7 @@ def delete(
     with attach(name, owner=owner) as segment:
         found = open_map(segment, map_name)
         try:
-            del found[_argument(key, raw or found.raw)]
+            del found[_argument(key, raw or _is_raw(found))]
         except KeyError:
             raise _no_key(found, key) from None
     if as_json:
@@ -111,6 +111,11 @@ def keys(
                 print(key)
             else:
                 print(tagged.dumps(key))
+
+
+def _is_raw(found: Structure) -> bool:
+    """Whether it takes bytes as they are; a typed map takes what fits its types."""
+    return bool(getattr(found, "raw", False))
 
 
 def _argument(text: str, literal: bool) -> Any:
