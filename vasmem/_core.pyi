@@ -16,6 +16,7 @@ from typing import (
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
+    "Array",
     "BTree",
     "BackendUnavailable",
     "ConflictError",
@@ -39,6 +40,7 @@ __all__ = [
     "SegmentNotFound",
     "Set",
     "Sorted",
+    "TypedMap",
     "VasmemError",
     "WrongType",
     "build_profile",
@@ -399,6 +401,7 @@ class TypedMap:
     def put_all(self, keys: bytes, values: bytes) -> None: ...
     def delete_all(self, keys: bytes) -> bytearray: ...
 
+@final
 class Items(Generic[_T]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
