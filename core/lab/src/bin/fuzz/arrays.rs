@@ -19,7 +19,7 @@ pub fn make(segment: &Attached) -> Result<()> {
         let array = segment.write(&mut Impatient::default(), |tx| {
             Array::create(tx, name, number as u64 + 30, (rows, row_bytes), b"('<u1', (3,))")
         })?;
-        let all = Vec::from_iter([0..rows * row_bytes]);
+        let all: Vec<_> = std::iter::once(0..rows * row_bytes).collect();
         let bytes = vec![b'a'; (rows * row_bytes) as usize];
         segment.write(&mut Impatient::default(), |tx| array.write(tx, &all, &bytes))?;
     }
