@@ -504,10 +504,12 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 for word in 0..BITMAP_WORDS as u64 {
                     let at = place.descriptor + descriptor::BITMAP + word * 8;
                     if tx.segment.memory.load(at, Acquire) != 0 {
-                        return Err(if fresh {
-                            Error::corrupted(Invariant::Bitmap, at)
-                        } else {
+                        // Whoever uses its blocks has taken the granule before.
+                        let map = tx.segment.memory.load(place.map_word, Acquire);
+                        return Err(if !fresh || map & 1 << place.map_bit != 0 {
                             Error::Conflict
+                        } else {
+                            tx.unless_outdated(Error::corrupted(Invariant::Bitmap, at))
                         });
                     }
                 }
