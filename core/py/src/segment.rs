@@ -15,7 +15,7 @@ use std::sync::Arc;
 use vasmem_engine::directory::Named;
 use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
-    Error, Geometry, Holder, Kind as EngineKind, Patience, Result as EngineResult,
+    Error, Geometry, Holder, Invariant, Kind as EngineKind, Patience, Result as EngineResult,
     Segment as EngineSegment, directory, error, format,
 };
 use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
@@ -111,7 +111,15 @@ impl Segment {
         let raise = |error| exception(&name, None, error, None);
         let access = if readonly { Access::ReadOnly } else { Access::ReadWrite };
         let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
-        let geometry = format::open(&probe, probe.file_size()?, !readonly).map_err(raise)?;
+        let geometry = loop {
+            let bytes = probe.file_size()?;
+            match format::open(&probe, bytes, !readonly) {
+                // Others may have grown it since its size was asked for.
+                Err(Error::Corrupted { invariant: Invariant::Mapping, .. })
+                    if probe.file_size()? > bytes => {}
+                done => break done.map_err(raise)?,
+            }
+        };
         drop(probe);
         let memory = map_as(fd.as_fd(), geometry.size_limit, access, flush, huge)?;
         let mut host = None;
