@@ -4,7 +4,7 @@ use crate::attached::Attached;
 use crate::error::Kind as Exception;
 use crate::map::Pinned;
 use crate::reading;
-use crate::segment::{Segment, getrandom};
+use crate::segment::{Segment, random_id};
 use crate::wait::Waiter;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -131,9 +131,7 @@ impl Array {
             if row_bytes == 0 {
                 return Err(PyValueError::new_err("rows of no bytes"));
             }
-            let mut random = [0; 8];
-            getrandom(&mut random)?;
-            let id = u64::from_le_bytes(random);
+            let id = random_id()?;
             found = attached.write(py, |tx| {
                 Ok(Some(match Structure::open(tx, first, wanted)? {
                     Some(found) => found,

@@ -4,7 +4,7 @@ use crate::attached::Engine;
 use crate::error::Kind as Exception;
 use crate::raise::exception;
 use crate::salvage_small::is_small;
-use crate::segment::{MAX_SIZE_MAX, RAW, SET, Segment, getrandom, kind_name, map};
+use crate::segment::{MAX_SIZE_MAX, RAW, SET, Segment, kind_name, map, random_id};
 use crate::wait::Detached;
 use crate::{key, value};
 use pyo3::exceptions::PyImportError;
@@ -156,9 +156,7 @@ impl Damaged {
             losses.note(Invariant::Reachable, named.node, text);
             return Ok((0, losses));
         }
-        let mut random = [0; 8];
-        getrandom(&mut random)?;
-        let (id, width) = (u64::from_le_bytes(random), array.row_bytes());
+        let (id, width) = (random_id()?, array.row_bytes());
         let new = target
             .attached
             .write(py, |tx| Array::create(tx, &named.name, id, (0, width), &description))?;
@@ -216,9 +214,7 @@ impl Damaged {
 
 /// Makes an empty structure of that name and kind.
 fn make<S: Keyed>(py: Python<'_>, named: &Named, target: &Segment) -> PyResult<S> {
-    let mut random = [0; 8];
-    getrandom(&mut random)?;
-    let id = u64::from_le_bytes(random);
+    let id = random_id()?;
     target.attached.write(py, |tx| S::create(tx, &named.name, named.flags, id))
 }
 

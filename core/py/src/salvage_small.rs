@@ -2,7 +2,7 @@
 
 use crate::error::Kind as Exception;
 use crate::salvage::Damaged;
-use crate::segment::{RAW, Segment, getrandom};
+use crate::segment::{RAW, Segment, random_id};
 use crate::value;
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -15,12 +15,6 @@ use vasmem_structs::{Counter, Lock, Queue};
 /// Whether a structure is one of these.
 pub fn is_small(named: &Named) -> bool {
     [Kind::COUNTER, Kind::LOCK, Kind::QUEUE_HEADER].contains(&named.kind)
-}
-
-fn random_id() -> PyResult<u64> {
-    let mut random = [0; 8];
-    getrandom(&mut random)?;
-    Ok(u64::from_le_bytes(random))
 }
 
 impl Damaged {

@@ -412,7 +412,7 @@ pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
 }
 
 /// Fills `bytes` with randomness from the system.
-pub fn getrandom(bytes: &mut [u8]) -> PyResult<()> {
+fn getrandom(bytes: &mut [u8]) -> PyResult<()> {
     let mut done = 0;
     while done < bytes.len() {
         let flags = rustix::rand::GetRandomFlags::empty();
@@ -420,4 +420,11 @@ pub fn getrandom(bytes: &mut [u8]) -> PyResult<()> {
             .map_err(|errno| PyErr::from(std::io::Error::from(errno)))?;
     }
     Ok(())
+}
+
+/// The identity of a new structure.
+pub fn random_id() -> PyResult<u64> {
+    let mut random = [0; 8];
+    getrandom(&mut random)?;
+    Ok(u64::from_le_bytes(random))
 }

@@ -2,7 +2,7 @@
 
 use crate::attached::Attached;
 use crate::reading;
-use crate::segment::getrandom;
+use crate::segment::random_id;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use vasmem_engine::os::OsHost;
@@ -30,9 +30,7 @@ pub fn open(
         }),
     )?;
     if found.is_none() && create {
-        let mut random = [0; 8];
-        getrandom(&mut random)?;
-        let id = u64::from_le_bytes(random);
+        let id = random_id()?;
         found = attached.write(py, |tx| match Root::open(tx, first, name, kind)? {
             Some(found) => Ok(Some(found)),
             None => Ok(Some((make(tx, id)?, flags))),

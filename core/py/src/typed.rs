@@ -4,7 +4,7 @@
 use crate::attached::{Attached, Engine};
 use crate::error::Kind as Exception;
 use crate::reading;
-use crate::segment::{Segment, getrandom};
+use crate::segment::{Segment, random_id};
 use crate::wait::Detached;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -150,9 +150,7 @@ impl TypedMap {
                      {ENTRY_BYTES_MAX}; use one that is not typed, or an array for the values"
                 ))
             })?;
-            let mut random = [0; 8];
-            getrandom(&mut random)?;
-            let id = u64::from_le_bytes(random);
+            let id = random_id()?;
             found = attached.write(py, |tx| {
                 Ok(Some(match Map::open(tx, first, wanted)? {
                     Some(found) => found,

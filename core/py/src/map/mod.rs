@@ -9,7 +9,7 @@ pub use view::Pinned;
 
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
-use crate::segment::{RAW, SET, Segment, getrandom};
+use crate::segment::{RAW, SET, Segment, random_id};
 use crate::{key, reading, value};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -105,9 +105,7 @@ impl<S: Keyed> Map<S> {
             }),
         )?;
         if found.is_none() && create {
-            let mut random = [0; 8];
-            getrandom(&mut random)?;
-            let id = u64::from_le_bytes(random);
+            let id = random_id()?;
             found = attached.write(py, |tx| {
                 Ok(match S::open(tx, first, wanted)? {
                     Some(found) => Some(found),

@@ -57,10 +57,7 @@ impl HashMap {
         if named.kind != Kind::HASH_HEADER {
             return Err(Error::WrongKind);
         }
-        let view = access.navigate(None, named.node, Kind::HASH_HEADER)?;
-        let id = access.word(&view, named.node + header::ID);
-        access.check(&view)?;
-        Ok(HashMap { node: named.node, id })
+        HashMap::at(access, named.node)
     }
 
     /// Makes an empty map called `name`, which is not there yet. `id` is random, `flags` are the
@@ -74,16 +71,14 @@ impl HashMap {
         flags: u8,
         id: u64,
     ) -> Result<HashMap> {
-        let node = tx.alloc_nodes(Kind::HASH_HEADER)?;
         let table = tx.alloc_nodes(SMALL.kind)?;
-        let mut words = vec![0; (layout::HEADER_BYTES / 8) as usize];
-        words[header::ID as usize / 8] = id;
-        words[header::FLAGS as usize / 8] = u64::from(flags);
-        words[header::ONLY as usize / 8] = Entry::new(table, 0, true).0;
-        tx.fill_nodes(node, &words);
         tx.fill_nodes(table, &vec![0; (SMALL.lines * LINE / 8) as usize]);
+        let map = HashMap::create_over(tx, Entry::new(table, 0, true), id, |words| {
+            words[header::FLAGS as usize / 8] = u64::from(flags);
+        })?;
+        let node = map.node;
         tx.enter(&Named { name: name.to_owned(), kind: Kind::HASH_HEADER, flags, node })?;
-        Ok(HashMap { node, id })
+        Ok(map)
     }
 
     /// The header block.
@@ -99,17 +94,17 @@ impl HashMap {
         Ok(HashMap { node, id })
     }
 
-    /// Makes a header with `table` as its only one; `more` adds words to its first line.
+    /// Makes a header with `only` as its only entry; `more` adds words to its first line.
     pub(crate) fn create_over<M: Memory, H: Host>(
         tx: &mut Transaction<'_, M, H>,
-        table: Offset,
+        only: Entry,
         id: u64,
         more: impl FnOnce(&mut [u64]),
     ) -> Result<HashMap> {
         let node = tx.alloc_nodes(Kind::HASH_HEADER)?;
         let mut words = vec![0; (layout::HEADER_BYTES / 8) as usize];
         words[header::ID as usize / 8] = id;
-        words[header::ONLY as usize / 8] = Entry::new(table, 0, false).0;
+        words[header::ONLY as usize / 8] = only.0;
         more(&mut words);
         tx.fill_nodes(node, &words);
         Ok(HashMap { node, id })

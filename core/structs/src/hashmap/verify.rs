@@ -4,8 +4,9 @@ use super::HashMap;
 use super::layout::{Hash, PAGES_MAX, PER_PAGE, Shape, WINDOW, header};
 use super::lookup::Table;
 use crate::record::{self, HEAD_BYTES};
+use crate::root::free_lines;
 use std::collections::HashSet;
-use vasmem_engine::layout::{Kind, LINE, NODE_WORDS};
+use vasmem_engine::layout::{Kind, NODE_WORDS};
 use vasmem_engine::{
     Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Touched, Transaction,
 };
@@ -200,13 +201,13 @@ impl HashMap {
         name: &str,
     ) -> Result<()> {
         for page in self.pages(tx)? {
-            self.free_lines(tx, page, Kind::HASH_DIRECTORY)?;
+            free_lines(tx, page, Kind::HASH_DIRECTORY)?;
         }
         // A handle that is still around must notice, whatever stands here later.
         let (head, _) = self.header(tx)?;
         let head = tx.decide(&head)?;
         tx.write(&head, self.node + header::ID, !self.id);
-        self.free_lines(tx, self.node, Kind::HASH_HEADER)?;
+        free_lines(tx, self.node, Kind::HASH_HEADER)?;
         tx.leave(name)?;
         Ok(())
     }
@@ -220,19 +221,6 @@ impl HashMap {
         let mut record = Vec::new();
         let head = self.read_record(tx, view, at, &mut record)?;
         record::free(tx, view, at, record::large_node(&record, head))
-    }
-
-    fn free_lines<M: Memory, H: Host>(
-        &self,
-        tx: &mut Transaction<'_, M, H>,
-        block: Offset,
-        kind: Kind,
-    ) -> Result<()> {
-        for line in (block..block + kind.block_bytes()).step_by(LINE as usize) {
-            let view = tx.read(None, line, kind)?;
-            tx.free_node(&view);
-        }
-        tx.free(block)
     }
 }
 

@@ -8,7 +8,7 @@ mod scan;
 mod verify;
 
 use crate::HashMap;
-use crate::hashmap::Cursor;
+use crate::hashmap::{Cursor, Entry};
 use layout::{DESCRIPTION_BYTES_MAX, header};
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{GRANULE, Kind};
@@ -82,7 +82,7 @@ impl TypedMap {
         let table = tx.alloc_nodes(form.kind)?;
         let empty = vec![0; (GRANULE / 8) as usize];
         tx.fill_nodes_of(table, &empty, form.node_bytes());
-        let map = HashMap::create_over(tx, table, id, |words| {
+        let map = HashMap::create_over(tx, Entry::new(table, 0, false), id, |words| {
             words[header::DESCRIPTION as usize / 8] = block;
             words[header::FORM as usize / 8] = form.key_bytes | form.value_bytes << 32;
         })?;
