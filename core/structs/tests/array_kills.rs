@@ -2,33 +2,15 @@
 //! nothing of it, before and after they recover it, and so they do after a power failure.
 #![cfg(feature = "lab")]
 
+mod deaths;
+
+use deaths::{Tx, few};
 use vasmem_engine::lab::{Action, Point};
-use vasmem_engine::simulated::{Attached, Bounded, Machine, Port, Process};
-use vasmem_engine::{Access, Error, Result, Transaction};
+use vasmem_engine::simulated::{Attached, Machine};
+use vasmem_engine::{Access, Error, Result};
 use vasmem_memory::Medium;
 use vasmem_structs::Array;
 use vasmem_structs::check::check;
-
-type Tx<'a> = Transaction<'a, Port, Process>;
-
-const COMMIT: [Point; 10] = [
-    Point::Prepared,
-    Point::Locked,
-    Point::Validated,
-    Point::Filled,
-    Point::Fenced,
-    Point::Committed,
-    Point::Applied,
-    Point::Persisted,
-    Point::Unlocked,
-    Point::Idle,
-];
-/// Times that a point is reached in one change that are tried one by one; above, some of them.
-const EACH: u32 = 12;
-
-fn few() -> Bounded {
-    Bounded(200)
-}
 
 fn rows<A: Access>(array: &Array, access: &mut A) -> Result<Vec<u8>> {
     let bytes = array.len(access)? * array.row_bytes();
@@ -37,16 +19,6 @@ fn rows<A: Access>(array: &Array, access: &mut A) -> Result<Vec<u8>> {
         true => Ok(found),
         false => Err(Error::Conflict),
     }
-}
-
-/// All rows at one time: a transaction that changes nothing.
-fn snapshot(segment: &Attached, array: &Array) -> Vec<u8> {
-    segment.write(&mut few(), |tx| rows(array, tx)).unwrap()
-}
-
-/// All rows as a reader finds them while nobody moves.
-fn read(machine: &Machine, array: &Array) -> Vec<u8> {
-    machine.attach_readonly().read(&mut few(), |peek| rows(array, peek)).unwrap()
 }
 
 /// A change of an array that has so many rows of so many bytes.
@@ -105,67 +77,50 @@ const CHANGES: [Change; 11] = [
     },
 ];
 
-/// A machine with an array that the change is to be done to.
-fn world(change: &Change, medium: Medium) -> (Machine, Attached, Array) {
-    let machine =
-        Machine::new(if change.rows == LARGE { 32 << 20 } else { 2 << 20 }, 4, 4096, medium);
-    let segment = machine.attach(1);
-    let array = segment
-        .write(&mut few(), |tx| Array::create(tx, "array", 7, change.rows, b"rows"))
-        .unwrap();
-    let old = vec![b'o'; (change.rows.0 * change.rows.1) as usize];
-    let all = 0..old.len() as u64;
-    segment.write(&mut few(), |tx| array.write(tx, std::slice::from_ref(&all), &old)).unwrap();
-    (machine, segment, array)
-}
+impl deaths::Change for Change {
+    type Subject = Array;
+    type Found = Vec<u8>;
 
-fn done(change: &Change, segment: &Attached, array: &Array) -> Result<()> {
-    segment.write(&mut few(), |tx| (change.run)(array, tx))
-}
-
-/// Each way in which process 1 can die during a change.
-fn each_death(change: &Change, medium: Medium, mut then: impl FnMut(Machine, Array)) -> u32 {
-    let mut deaths = 0;
-    for point in COMMIT {
-        let mut nth = 0;
-        loop {
-            let (machine, segment, array) = world(change, medium);
-            segment.switches.arm(point, nth, Action::Return);
-            match done(change, &segment, &array) {
-                Ok(()) => break,
-                Err(Error::Died) => {}
-                Err(other) => panic!("{}: {other}", change.name),
-            }
-            machine.kill(1);
-            then(machine, array);
-            deaths += 1;
-            nth += if nth < EACH && change.rows != LARGE { 1 } else { 1 + nth / 3 };
-        }
+    fn name(&self) -> &'static str {
+        self.name
     }
-    deaths
-}
 
-/// What the array holds before and after the change.
-fn outcomes(change: &Change) -> [Vec<u8>; 2] {
-    let (_, segment, array) = world(change, Medium::Volatile);
-    let before = snapshot(&segment, &array);
-    done(change, &segment, &array).unwrap();
-    assert_eq!(check(&segment, &mut few()).unwrap(), []);
-    let after = snapshot(&segment, &array);
-    assert!(before != after, "{} changes nothing", change.name);
-    [before, after]
+    fn world(&self, medium: Medium) -> (Machine, Attached, Array) {
+        let machine =
+            Machine::new(if self.rows == LARGE { 32 << 20 } else { 2 << 20 }, 4, 4096, medium);
+        let segment = machine.attach(1);
+        let array = segment
+            .write(&mut few(), |tx| Array::create(tx, "array", 7, self.rows, b"rows"))
+            .unwrap();
+        let old = vec![b'o'; (self.rows.0 * self.rows.1) as usize];
+        let all = 0..old.len() as u64;
+        segment.write(&mut few(), |tx| array.write(tx, std::slice::from_ref(&all), &old)).unwrap();
+        (machine, segment, array)
+    }
+
+    fn run(&self, array: &Array, tx: &mut Tx<'_>) -> Result<()> {
+        (self.run)(array, tx)
+    }
+
+    fn found<A: Access>(array: &Array, access: &mut A) -> Result<Vec<u8>> {
+        rows(array, access)
+    }
+
+    fn each(&self) -> u32 {
+        if self.rows == LARGE { 0 } else { 12 }
+    }
 }
 
 #[test]
 fn survivors_find_all_or_nothing_of_a_change() {
     for change in &CHANGES {
-        let outcomes = outcomes(change);
-        let deaths = each_death(change, Medium::Volatile, |machine, array| {
-            let seen = read(&machine, &array);
+        let outcomes = deaths::outcomes(change);
+        let deaths = deaths::each_death(change, Medium::Volatile, |machine, array| {
+            let seen = deaths::read::<Change>(&machine, &array);
             assert!(outcomes.contains(&seen), "{}: a reader sees half", change.name);
             let other = machine.attach(2);
             append(&other, &array);
-            let found = snapshot(&other, &array);
+            let found = deaths::snapshot::<Change>(&other, &array);
             let (found, last) = found.split_at(seen.len());
             assert!(found == seen, "{}: recovery decides otherwise", change.name);
             assert!(last.iter().all(|&byte| byte == b'~'));
@@ -182,42 +137,13 @@ fn append(segment: &Attached, array: &Array) {
 
 #[test]
 fn readers_in_the_middle_of_a_change_see_all_or_nothing() {
-    for change in &CHANGES {
-        let outcomes = outcomes(change);
-        let (machine, segment, array) = world(change, Medium::Volatile);
-        let (port, others) = (machine.clone(), outcomes.clone());
-        segment.switches.watch(move |_| {
-            let reader = port.attach(3);
-            assert!(others.contains(&read(&port, &array)), "a reader sees half");
-            assert!(others.contains(&snapshot(&reader, &array)), "a transaction sees half");
-        });
-        done(change, &segment, &array).unwrap();
-    }
+    CHANGES.iter().for_each(deaths::readers_in_the_middle_see_all_or_nothing);
 }
 
 #[test]
 fn a_power_failure_leaves_all_or_nothing_of_a_change() {
     for change in &CHANGES {
-        let outcomes = outcomes(change);
-        let mut seed = 0u64;
-        each_death(change, Medium::CacheLine, |machine, array| {
-            for kind in 0..4 {
-                let crashed = machine.crash(|_| match kind {
-                    0 => false,
-                    1 => true,
-                    _ => {
-                        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e);
-                        seed >> 63 == 0
-                    }
-                });
-                let last = crashed.attach(5);
-                last.recover_power_failure().unwrap();
-                let found = snapshot(&last, &array);
-                assert!(outcomes.contains(&found), "{}: half of it is left", change.name);
-                append(&last, &array);
-                assert_eq!(check(&last, &mut few()).unwrap(), [], "{}", change.name);
-            }
-        });
+        deaths::a_power_failure_leaves_all_or_nothing(change, append);
     }
 }
 

@@ -2,33 +2,20 @@
 //! all or nothing of it, before and after they recover it.
 #![cfg(feature = "lab")]
 
-use vasmem_engine::lab::{Action, Point};
-use vasmem_engine::simulated::{Attached, Bounded, Machine, Port, Process};
-use vasmem_engine::{Access, Error, Owner, Result, Transaction};
+mod deaths;
+
+use deaths::{Tx, few};
+use vasmem_engine::simulated::{Attached, Machine};
+use vasmem_engine::{Access, Owner, Result};
 use vasmem_memory::Medium;
 use vasmem_structs::check::check;
 use vasmem_structs::lock::Attempt;
 use vasmem_structs::queue::Take;
 use vasmem_structs::{Counter, Lock, Queue};
 
-type Tx<'a> = Transaction<'a, Port, Process>;
 /// Items of the queue, those that wait, who has which lease, who has the lock, the number.
 type Found = (Vec<Vec<u8>>, u64, Vec<Option<Owner>>, Option<Owner>, i64);
 
-const COMMIT: [Point; 10] = [
-    Point::Prepared,
-    Point::Locked,
-    Point::Validated,
-    Point::Filled,
-    Point::Fenced,
-    Point::Committed,
-    Point::Applied,
-    Point::Persisted,
-    Point::Unlocked,
-    Point::Idle,
-];
-/// Times that a point is reached in one change that are tried one by one; above, some of them.
-const EACH: u32 = 12;
 const THREAD: u64 = 1;
 const LEASE: Take = Take::OnLease { thread: THREAD };
 
@@ -44,10 +31,6 @@ struct Change {
     name: &'static str,
     before: fn(&World, &mut Tx<'_>) -> Result<()>,
     run: fn(&World, &mut Tx<'_>) -> Result<()>,
-}
-
-fn few() -> Bounded {
-    Bounded(200)
 }
 
 fn nothing(_: &World, _: &mut Tx<'_>) -> Result<()> {
@@ -108,73 +91,53 @@ const CHANGES: [Change; 9] = [
     },
 ];
 
-fn world(change: &Change) -> (Machine, Attached, World) {
-    let machine = Machine::new(1 << 20, 4, 4096, Medium::Volatile);
-    let segment = machine.attach(1);
-    let world = segment
-        .write(&mut few(), |tx| {
-            let root = Queue::create(tx, ("queue", 0), 7, 5)?;
-            let lock = Lock::create(tx, "lock", 8)?.into();
-            let counter = Counter::create(tx, "counter", 9, 1)?.into();
-            Ok(World { queue: Queue::at(tx, root)?, lock, counter })
-        })
-        .unwrap();
-    segment.write(&mut few(), |tx| (change.before)(&world, tx)).unwrap();
-    (machine, segment, world)
-}
-
 fn found<A: Access>(world: &World, access: &mut A) -> Result<Found> {
     let items = world.queue.items(access)?;
     let (ready, leases) = world.queue.counts(access)?;
     Ok((items, ready, leases, world.lock.owner(access)?, world.counter.get(access)?))
 }
 
-fn snapshot(segment: &Attached, world: &World) -> Found {
-    segment.write(&mut few(), |tx| found(world, tx)).unwrap()
-}
+impl deaths::Change for Change {
+    type Subject = World;
+    type Found = Found;
 
-fn read(machine: &Machine, world: &World) -> Found {
-    machine.attach_readonly().read(&mut few(), |peek| found(world, peek)).unwrap()
-}
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-fn done(change: &Change, segment: &Attached, world: &World) -> Result<()> {
-    segment.write(&mut few(), |tx| (change.run)(world, tx))
-}
+    fn world(&self, medium: Medium) -> (Machine, Attached, World) {
+        let machine = Machine::new(1 << 20, 4, 4096, medium);
+        let segment = machine.attach(1);
+        let world = segment
+            .write(&mut few(), |tx| {
+                let root = Queue::create(tx, ("queue", 0), 7, 5)?;
+                let lock = Lock::create(tx, "lock", 8)?.into();
+                let counter = Counter::create(tx, "counter", 9, 1)?.into();
+                Ok(World { queue: Queue::at(tx, root)?, lock, counter })
+            })
+            .unwrap();
+        segment.write(&mut few(), |tx| (self.before)(&world, tx)).unwrap();
+        (machine, segment, world)
+    }
 
-/// What is there before and after the change.
-fn outcomes(change: &Change) -> [Found; 2] {
-    let (_machine, segment, world) = world(change);
-    let before = snapshot(&segment, &world);
-    done(change, &segment, &world).unwrap();
-    assert_eq!(check(&segment, &mut few()).unwrap(), []);
-    let after = snapshot(&segment, &world);
-    assert_ne!(before, after, "{} changes nothing", change.name);
-    [before, after]
+    fn run(&self, world: &World, tx: &mut Tx<'_>) -> Result<()> {
+        (self.run)(world, tx)
+    }
+
+    fn found<A: Access>(world: &World, access: &mut A) -> Result<Found> {
+        found(world, access)
+    }
 }
 
 #[test]
 fn survivors_find_all_or_nothing_of_a_change() {
     for change in &CHANGES {
-        let outcomes = outcomes(change);
-        let mut deaths = 0;
-        for point in COMMIT {
-            let mut nth = 0;
-            loop {
-                let (machine, segment, world) = world(change);
-                segment.switches.arm(point, nth, Action::Return);
-                match done(change, &segment, &world) {
-                    Ok(()) => break,
-                    Err(Error::Died) => {}
-                    Err(other) => panic!("{}: {other}", change.name),
-                }
-                machine.kill(1);
-                let seen = read(&machine, &world);
-                assert!(outcomes.contains(&seen), "{}: a reader sees half", change.name);
-                survive(&machine, &world, &seen, change.name);
-                deaths += 1;
-                nth += if nth < EACH { 1 } else { 1 + nth / 3 };
-            }
-        }
+        let outcomes = deaths::outcomes(change);
+        let deaths = deaths::each_death(change, Medium::Volatile, |machine, world| {
+            let seen = deaths::read::<Change>(&machine, &world);
+            assert!(outcomes.contains(&seen), "{}: a reader sees half", change.name);
+            survive(&machine, &world, &seen, change.name);
+        });
         assert!(deaths > 8, "{}: only {deaths} deaths", change.name);
     }
 }
@@ -203,15 +166,5 @@ fn survive(machine: &Machine, world: &World, seen: &Found, name: &str) {
 
 #[test]
 fn readers_in_the_middle_of_a_change_see_all_or_nothing() {
-    for change in &CHANGES {
-        let outcomes = outcomes(change);
-        let (machine, segment, world) = world(change);
-        let (port, others) = (machine.clone(), outcomes.clone());
-        segment.switches.watch(move |_| {
-            let reader = port.attach(3);
-            assert!(others.contains(&read(&port, &world)), "a reader sees half");
-            assert!(others.contains(&snapshot(&reader, &world)), "a transaction sees half");
-        });
-        done(change, &segment, &world).unwrap();
-    }
+    CHANGES.iter().for_each(deaths::readers_in_the_middle_see_all_or_nothing);
 }
