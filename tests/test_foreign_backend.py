@@ -56,6 +56,7 @@ def test_a_broken_one_is_in_nobodys_way(
     (tmp_path / "broken_toy.py").write_text(content)
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("broken_toy", None)  # that of the test before
+    backends.get.cache_clear()  # another test has a sound one of that name
     with pytest.raises(vasmem.BackendUnavailable, match=f"'toy' of the package toy .*{said}"):
         vasmem.open("toy://orders")
     with vasmem.create("orders", max_size="1G"):
