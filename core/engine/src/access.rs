@@ -172,6 +172,13 @@ pub trait Reading<T> {
     fn run<A: Access>(&mut self, access: &mut A) -> Result<T>;
 }
 
+impl<T, R: Reading<T>> Reading<T> for &mut R {
+    #[inline(always)]
+    fn run<A: Access>(&mut self, access: &mut A) -> Result<T> {
+        (**self).run(access)
+    }
+}
+
 /// Lays the word that stands at `place` over bytes that stand at `at`.
 pub(crate) fn lay(word: u64, place: Offset, at: Offset, into: &mut [u8]) {
     let end = at + into.len() as u64;

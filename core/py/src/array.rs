@@ -1,10 +1,10 @@
 //! `_core.Array`: rows as bytes. What a row is, and which bytes an index means, is told by Python.
 
-use crate::attached::Attached;
+use crate::attached::{Attached, Tx};
 use crate::error::Kind as Exception;
 use crate::map::Pinned;
 use crate::reading;
-use crate::segment::{Segment, random_id};
+use crate::segment::Segment;
 use crate::wait::Waiter;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -12,9 +12,7 @@ use pyo3::types::{PyByteArray, PyBytes};
 use std::ops::Range;
 use std::sync::Arc;
 use vasmem_engine::access::Peek;
-use vasmem_engine::os::OsHost;
-use vasmem_engine::{Error, Holder, Offset, Patience, Reading, Result, Transaction};
-use vasmem_memory::Mapped;
+use vasmem_engine::{Error, Holder, Offset, Patience, Reading, Result};
 use vasmem_structs::Array as Structure;
 
 /// From so many bytes on, other threads run meanwhile.
@@ -90,7 +88,7 @@ impl Array {
         &self,
         py: Python<'_>,
         bytes: usize,
-        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T> + Send,
+        mut body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send,
     ) -> PyResult<T> {
         if bytes < LONG_BYTES || self.attached.is_inside(py)? {
             return self.attached.write(py, body);
@@ -120,27 +118,17 @@ impl Array {
         let attached = segment.get().attached.clone();
         let first = attached.engine.geometry.directory_at;
         let wanted = name.as_str();
-        let mut found = attached.read(
-            py,
-            reading!(wanted: &'a str, first: u64; Option<Structure>;
-                |access| Structure::open(access, *first, wanted)),
-        )?;
-        if found.is_none()
-            && let Some((length, row_bytes, description)) = made_with
-        {
-            if row_bytes == 0 {
-                return Err(PyValueError::new_err("rows of no bytes"));
+        let open = reading!(wanted: &'a str, first: u64; Option<Structure>;
+            |access| Structure::open(access, *first, wanted));
+        let possible = made_with.as_ref().filter(|(_, row_bytes, _)| *row_bytes > 0);
+        let make = possible.map(|(length, row_bytes, description)| {
+            |tx: &mut Tx<'_>, id| {
+                Structure::create(tx, wanted, id, (*length, *row_bytes), description)
             }
-            let id = random_id()?;
-            found = attached.write(py, |tx| {
-                Ok(Some(match Structure::open(tx, first, wanted)? {
-                    Some(found) => found,
-                    None => Structure::create(tx, wanted, id, (length, row_bytes), &description)?,
-                }))
-            })?;
-        }
-        match found {
+        });
+        match attached.open_or_make(py, open, make)? {
             Some(array) => Ok(Array { attached, array, name }),
+            None if made_with.is_some() => Err(PyValueError::new_err("rows of no bytes")),
             None => Err(PyKeyError::new_err(name)),
         }
     }

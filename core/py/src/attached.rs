@@ -4,6 +4,7 @@ use crate::error::Kind as Exception;
 use crate::info::owners;
 use crate::leaving::is_exiting;
 use crate::nap::Wakes;
+use crate::segment::random_id;
 use crate::transaction::Transactions;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
@@ -15,6 +16,8 @@ use vasmem_memory::{Mapped, Memory};
 
 /// The engine over a mapped file.
 pub type Engine = Segment<Mapped, OsHost>;
+/// A transaction of it.
+pub type Tx<'a> = Transaction<'a, Mapped, OsHost>;
 
 /// What all handles of one attachment share.
 pub struct Attached {
@@ -199,7 +202,7 @@ impl Attached {
     pub fn write<T>(
         &self,
         py: Python<'_>,
-        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
+        mut body: impl FnMut(&mut Tx<'_>) -> Result<T>,
     ) -> PyResult<T> {
         self.ensure_open()?;
         if self.is_inside(py)? {
@@ -212,6 +215,26 @@ impl Attached {
             Ok(value)
         });
         self.settle(done, &mut waiter)
+    }
+
+    /// What `open` finds. If that is nothing, what `make` makes with a random id, or what somebody
+    /// else has made meanwhile.
+    ///
+    /// # Errors
+    /// As exceptions.
+    pub fn open_or_make<T>(
+        &self,
+        py: Python<'_>,
+        mut open: impl Reading<Option<T>>,
+        make: Option<impl FnMut(&mut Tx<'_>, u64) -> Result<T>>,
+    ) -> PyResult<Option<T>> {
+        let found = self.read(py, &mut open)?;
+        let (None, Some(mut make)) = (&found, make) else { return Ok(found) };
+        let id = random_id()?;
+        self.write(py, |tx| match open.run(tx)? {
+            Some(found) => Ok(Some(found)),
+            None => make(tx, id).map(Some),
+        })
     }
 
     /// Runs `body`, outside of transactions, while other threads run.

@@ -1,6 +1,6 @@
 //! Transactions that last over several calls: which are open, and which the running context is in.
 
-use crate::attached::Attached;
+use crate::attached::{Attached, Tx};
 use crate::error::Kind as Exception;
 use crate::wait::Waiter;
 use pyo3::prelude::*;
@@ -8,9 +8,7 @@ use pyo3::types::IntoPyDict;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vasmem_engine::lanes::Lane;
-use vasmem_engine::os::OsHost;
 use vasmem_engine::{Error, Holder, Patience, Result, Savepoint, Transaction};
-use vasmem_memory::Mapped;
 
 /// How a transaction keeps others from changing what it reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -188,7 +186,7 @@ impl Attached {
         &self,
         py: Python<'_>,
         writes: bool,
-        mut body: impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
+        mut body: impl FnMut(&mut Tx<'_>) -> Result<T>,
     ) -> PyResult<T> {
         let number = self.transactions.current(py)?;
         let mut open = self.transactions.take(number)?;
@@ -370,7 +368,7 @@ impl Open {
         &mut self,
         attached: &Attached,
         waiter: &mut Waiter<'_>,
-        body: &mut impl FnMut(&mut Transaction<'_, Mapped, OsHost>) -> Result<T>,
+        body: &mut impl FnMut(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut tx = Transaction::resume(&attached.engine, &mut self.lane, waiter);
         let before = tx.changes();

@@ -1,10 +1,10 @@
 //! `_core.TypedMap`: keys and values of fixed sizes, as bytes; many of them stand one after the
 //! other. What they mean is told by a description that Python makes and reads.
 
-use crate::attached::{Attached, Engine};
+use crate::attached::{Attached, Engine, Tx};
 use crate::error::Kind as Exception;
 use crate::reading;
-use crate::segment::{Segment, random_id};
+use crate::segment::Segment;
 use crate::wait::Detached;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -135,31 +135,23 @@ impl TypedMap {
         let attached = segment.get().attached.clone();
         let first = attached.engine.geometry.directory_at;
         let wanted = name.as_str();
-        let mut found = attached.read(
-            py,
-            reading!(wanted: &'a str, first: u64; Option<Map>;
-                |access| Map::open(access, *first, wanted)),
-        )?;
-        if found.is_none()
-            && let Some((key_bytes, value_bytes, description)) = made_with
-        {
-            let form = Form::new(key_bytes, value_bytes).ok_or_else(|| {
-                Exception::WrongType.error(format!(
-                    "keys of {key_bytes} and values of {value_bytes} bytes do not fit into a \
+        let open = reading!(wanted: &'a str, first: u64; Option<Map>;
+            |access| Map::open(access, *first, wanted));
+        let possible = made_with.as_ref().and_then(|(key_bytes, value_bytes, description)| {
+            Form::new(*key_bytes, *value_bytes).map(|form| (form, description))
+        });
+        let make = possible.map(|(form, description)| {
+            move |tx: &mut Tx<'_>, id| Map::create(tx, wanted, form, description, id)
+        });
+        match (attached.open_or_make(py, open, make)?, made_with) {
+            (Some(map), _) => Ok(TypedMap { attached, map, name }),
+            (None, Some((key_bytes, value_bytes, _))) => Err(Exception::WrongType.error(format!(
+                "keys of {key_bytes} and values of {value_bytes} bytes do not fit into a \
                      typed hash map: keys have 1 to {KEY_BYTES_MAX} bytes, both together at most \
                      {ENTRY_BYTES_MAX}; use one that is not typed, or an array for the values"
-                ))
-            })?;
-            let id = random_id()?;
-            found = attached.write(py, |tx| {
-                Ok(Some(match Map::open(tx, first, wanted)? {
-                    Some(found) => found,
-                    None => Map::create(tx, wanted, form, &description, id)?,
-                }))
-            })?;
+            ))),
+            (None, None) => Err(PyKeyError::new_err(name)),
         }
-        let Some(map) = found else { return Err(PyKeyError::new_err(name)) };
-        Ok(TypedMap { attached, map, name })
     }
 
     /// Bytes of a key.

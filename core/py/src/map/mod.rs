@@ -7,17 +7,18 @@ mod view;
 
 pub use view::Pinned;
 
-use crate::attached::Attached;
+use crate::attached::{Attached, Tx};
 use crate::error::Kind as Exception;
-use crate::segment::{RAW, SET, Segment, random_id};
+use crate::segment::{RAW, SET, Segment};
 use crate::{key, reading, value};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use vasmem_engine::{Error, Result};
+use vasmem_engine::{Access, Error, Offset, Reading, Result};
 use vasmem_structs::Keyed;
 
 /// A map of an attached segment.
@@ -65,6 +66,19 @@ pub fn with_buffers<T>(body: impl FnOnce(&mut Buffers) -> PyResult<T>) -> PyResu
     })
 }
 
+/// Looks for a structure by name. The macro `reading!` has no result of a type parameter.
+struct Open<'a, S> {
+    first: Offset,
+    wanted: &'a str,
+    structure: PhantomData<S>,
+}
+
+impl<S: Keyed> Reading<Option<(S, u8)>> for Open<'_, S> {
+    fn run<A: Access>(&mut self, access: &mut A) -> Result<Option<(S, u8)>> {
+        S::open(access, self.first, self.wanted)
+    }
+}
+
 impl<S: Keyed> Map<S> {
     /// Opens the map of that name, or makes it if there is none and `create` is true.
     ///
@@ -94,26 +108,12 @@ impl<S: Keyed> Map<S> {
         let attached = segment.get().attached.clone();
         let first = attached.engine.geometry.directory_at;
         let wanted = name.as_str();
-        let mut found: Option<(S, u8)> = None;
-        let to = &mut found;
-        attached.read(
-            py,
-            reading!(<S: Keyed> wanted: &'a str, first: u64, to: &'a mut Option<(S, u8)>; ();
-            |access| {
-                **to = S::open(access, *first, wanted)?;
-                Ok(())
-            }),
-        )?;
-        if found.is_none() && create {
-            let id = random_id()?;
-            found = attached.write(py, |tx| {
-                Ok(match S::open(tx, first, wanted)? {
-                    Some(found) => Some(found),
-                    None => Some((S::create(tx, wanted, wants, id)?, wants)),
-                })
-            })?;
-        }
-        let Some((structure, flags)) = found else { return Err(PyKeyError::new_err(name)) };
+        let open = Open { first, wanted, structure: PhantomData::<S> };
+        let make =
+            create.then_some(|tx: &mut Tx<'_>, id| Ok((S::create(tx, wanted, wants, id)?, wants)));
+        let Some((structure, flags)) = attached.open_or_make(py, open, make)? else {
+            return Err(PyKeyError::new_err(name));
+        };
         if (flags ^ wants) & SET != 0 {
             return Err(attached.raise(Error::WrongKind, None));
         }
