@@ -125,6 +125,7 @@ PYTHON_ARROWS = {
     "vasmem.cli.opening": {"cli", "errors", "listing", "opening", "segment"},
     "vasmem.cli.restoring": {"backup", "cli"},
     "vasmem.cli.salvaging": {"cli", "damage"},
+    "vasmem.cli.scan": {"_core", "cli", "errors", "opening", "queues", "sets"},
     "vasmem.cli.tagged": {"_core"},
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},

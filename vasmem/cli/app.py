@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vasmem.cli import data, dump, facts, listing, restoring, salvaging
+from vasmem.cli import data, dump, facts, listing, restoring, salvaging, scan
 from vasmem.cli.output import NotFound, complain
 from vasmem.errors import SegmentNotFound, VasmemError
 
@@ -52,6 +52,7 @@ for command, name in (
     (data.put, "put"),
     (data.delete, "del"),
     (data.keys, "keys"),
+    (scan.scan, "scan"),
     (listing.rm, "rm"),
     (facts.check, "check"),
     (dump.dump, "dump"),

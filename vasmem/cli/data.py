@@ -45,7 +45,7 @@ def get(
     with attach(name, readonly=True, owner=owner) as segment:
         found = open_map(segment, map_name)
         try:
-            value = found[_argument(key, raw or _is_raw(found))]
+            value = found[argument(key, raw or is_raw(found))]
         except KeyError:
             raise _no_key(found, key) from None
     _print_value(value, as_json)
@@ -68,8 +68,8 @@ def put(
         else:
             make = segment.btree if btree else segment.hashmap
             found = make(map_name, raw=raw)
-        literal = raw or _is_raw(found)
-        found[_argument(key, literal)] = _argument(value, literal)
+        literal = raw or is_raw(found)
+        found[argument(key, literal)] = argument(value, literal)
     if as_json:
         print_json({"stored": 1})
 
@@ -86,7 +86,7 @@ def delete(
     with attach(name, owner=owner) as segment:
         found = open_map(segment, map_name)
         try:
-            del found[_argument(key, raw or _is_raw(found))]
+            del found[argument(key, raw or is_raw(found))]
         except KeyError:
             raise _no_key(found, key) from None
     if as_json:
@@ -107,24 +107,27 @@ def keys(
     """
     with attach(name, readonly=True, owner=owner) as segment:
         for key in islice(open_map(segment, map_name), limit):
-            if type(key) is str and not as_json and key.isprintable():
-                print(key)
-            else:
-                print(tagged.dumps(key))
+            print(tagged.dumps(key) if as_json else plain(key))
 
 
-def _is_raw(found: Structure) -> bool:
+def is_raw(found: Structure) -> bool:
     """Whether it takes bytes as they are; a typed map takes what fits its types."""
     return bool(getattr(found, "raw", False))
 
 
-def _argument(text: str, literal: bool) -> Any:
+def argument(text: str, literal: bool) -> Any:
+    """The key or value that the words on the command line mean."""
     if literal:
         return os.fsencode(text)
     try:
         return tagged.loads(text)
     except ValueError:
         return text
+
+
+def plain(value: Any) -> str:
+    """As JSON, but text that can be printed without quotes."""
+    return value if type(value) is str and value.isprintable() else tagged.dumps(value)
 
 
 def _no_key(found: Structure, key: str) -> NotFound:
