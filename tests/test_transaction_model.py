@@ -1,18 +1,44 @@
-"""Transactions inside transactions, undone at random, against copies of dicts."""
+"""Transactions inside transactions over two maps, a tree and an array, undone and killed at random,
+against copies of dicts and lists.
 
+VASMEM_SEED repeats a failure; VASMEM_KILLS, if set, is the number of examples.
+"""
+
+import os
+import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from kills import replayable, transaction_killed
 
 import vasmem
 
-KEYS = st.integers(0, 60)
+MAPS = ("one", "two", "tree")
+NAMES = st.sampled_from(MAPS)
+KEYS = st.integers(0, 300)
 VALUES = st.one_of(st.integers(), st.binary(max_size=300), st.just("x" * 9_000))
-NAMES = st.sampled_from(["one", "two"])
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+# A step is the name of a rule and what it takes.
+STEPS = st.one_of(
+    st.tuples(st.just("begin")),
+    st.tuples(st.just("commit")),
+    st.tuples(st.just("undo")),
+    st.tuples(st.just("put"), NAMES, KEYS, VALUES),
+    st.tuples(st.just("update"), NAMES, KEYS, st.integers(0, 200), VALUES),
+    st.tuples(st.just("delete"), NAMES, KEYS),
+    st.tuples(st.just("clear"), NAMES),
+    st.tuples(st.just("remove"), st.sampled_from([*MAPS, "array"])),
+    st.tuples(st.just("assign"), KEYS, st.integers(0, 200), NUMBERS),
+    st.tuples(st.just("resize"), KEYS),
+    st.tuples(st.just("extend"), st.lists(NUMBERS, max_size=50)),
+)
+Model = dict[str, Any]
 
 
 class Undone(Exception):
@@ -27,63 +53,139 @@ class Transactions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.segment = vasmem.create(self.url)
-        for name in ("one", "two"):
-            self.segment.hashmap(name)
         self.open: list[Any] = []
-        self.models: list[dict[str, dict[int, Any]]] = [{"one": {}, "two": {}}]
+        self.models: list[Model] = [{}]
+        for name in (*MAPS, "array"):
+            self._make(name)
 
-    @rule()
-    def begin(self) -> None:
+    def _make(self, name: str) -> None:
+        if name == "array":
+            self.segment.array(name, 5, "i8")
+            self.models[-1][name] = [0] * 5
+        else:
+            make = self.segment.btree if name == "tree" else self.segment.hashmap
+            make(name)
+            self.models[-1][name] = {}
+
+    def _do(self, step: tuple[Any, ...]) -> None:
+        what, *arguments = step
+        # The outermost transaction ends with what made it.
+        if what not in ("commit", "undo") or len(self.open) > 1:
+            getattr(self, f"_{what}")(*arguments)
+
+    def _begin(self) -> None:
         if len(self.open) < 4:
             transaction = self.segment.transaction()
             transaction.__enter__()
             self.open.append(transaction)
-            self.models.append({name: dict(model) for name, model in self.models[-1].items()})
+            self.models.append({name: model.copy() for name, model in self.models[-1].items()})
 
-    @precondition(lambda self: self.open)
-    @rule()
-    def commit(self) -> None:
+    def _commit(self) -> None:
         self.open.pop().__exit__(None, None, None)
         self.models[-2:] = [self.models[-1]]
 
-    @precondition(lambda self: self.open)
-    @rule()
-    def undo(self) -> None:
+    def _undo(self) -> None:
         transaction, undone = self.open.pop(), Undone()
         self.models.pop()
         with pytest.raises(Undone):
             if not transaction.__exit__(Undone, undone, None):
                 raise undone
 
-    @rule(name=NAMES, key=KEYS, value=VALUES)
-    def put(self, name: str, key: int, value: Any) -> None:
+    def _put(self, name: str, key: int, value: Any) -> None:
         self.segment[name][key] = self.models[-1][name][key] = value
 
-    @rule(name=NAMES, keys=st.lists(KEYS, unique=True), value=VALUES)
-    def update(self, name: str, keys: list[int], value: Any) -> None:
-        self.segment[name].update(dict.fromkeys(keys, value))
-        self.models[-1][name].update(dict.fromkeys(keys, value))
+    def _update(self, name: str, start: int, count: int, value: Any) -> None:
+        items = dict.fromkeys(range(start, start + count), value)
+        self.segment[name].update(items)
+        self.models[-1][name].update(items)
 
-    @rule(name=NAMES, key=KEYS)
-    def delete(self, name: str, key: int) -> None:
+    def _delete(self, name: str, key: int) -> None:
         assert self.segment[name].pop(key, None) == self.models[-1][name].pop(key, None)
 
-    @rule(name=NAMES)
-    def remove(self, name: str) -> None:
-        del self.segment[name]
-        self.segment.hashmap(name)
+    def _clear(self, name: str) -> None:
+        self.segment[name].clear()
         self.models[-1][name].clear()
 
-    @rule(name=NAMES)
-    def compare(self, name: str) -> None:
-        structure, model = self.segment[name], self.models[-1][name]
-        assert dict(structure) == model
-        assert len(structure) == len(model)
+    def _remove(self, name: str) -> None:
+        del self.segment[name]
+        self._make(name)
+
+    def _assign(self, start: int, count: int, number: int) -> None:
+        self.segment["array"][start : start + count] = number
+        model = self.models[-1]["array"]
+        model[start : start + count] = [number] * len(model[start : start + count])
+
+    def _resize(self, length: int) -> None:
+        self.segment["array"].resize(length)
+        model = self.models[-1]["array"]
+        model[length:] = [0] * (length - len(model))
+
+    def _extend(self, numbers: list[int]) -> None:
+        self.segment["array"].extend(numbers)
+        self.models[-1]["array"] += numbers
+
+    @rule(step=STEPS)
+    def step(self, step: tuple[Any, ...]) -> None:
+        self._do(step)
+
+    @precondition(lambda self: self.open)
+    @rule(undo=st.booleans())
+    def end(self, undo: bool) -> None:
+        if undo:
+            self._undo()
+        else:
+            self._commit()
+
+    @rule()
+    def compare(self) -> None:
+        """What is read here and now, inside of transactions or outside."""
+        found, model = content(self.segment), self.models[-1]
+        assert found == model
+        assert list(self.segment["tree"].items()) == sorted(model["tree"].items())
+        for name in model:
+            assert len(self.segment[name]) == len(model[name])
+
+    @precondition(lambda self: not self.open)
+    @rule(
+        steps=st.lists(STEPS, max_size=12), last=st.integers(0, 24), delay_us=st.integers(0, 2000)
+    )
+    def killed(self, steps: list[tuple[Any, ...]], last: int, delay_us: int) -> None:
+        """A child makes a transaction of these steps and dies, before the `last` of them or as many
+        microseconds after the commit has begun."""
+        before = self.models[-1]
+        self._begin()
+        for step in steps:
+            self._do(step)
+        while len(self.open) > 1:
+            self._commit()
+        after = self.models[-1]
+        self._undo()
+        committing, committed = transaction_killed(partial(self._work, steps, last), delay_us)
+        found = content(self.segment)
+        if committed:
+            assert found == after, "it had committed"
+        elif committing:
+            assert found in (before, after), "it died in its commit, and left a part"
+        else:
+            assert found == before, "it had not come to its commit"
+        self.models[-1] = found
+
+    def _work(self, steps: list[tuple[Any, ...]], last: int, tell: Callable[[], object]) -> None:
+        self._begin()
+        for number, step in enumerate(steps):
+            if number == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._do(step)
+        while len(self.open) > 1:
+            self._commit()
+        tell()
+        self._commit()
+        tell()
 
     def teardown(self) -> None:
         while self.open:
-            self.commit()
-        found = {name: dict(self.segment[name]) for name in ("one", "two")}
+            self._commit()
+        found = content(self.segment)
         violations = self.segment.check()
         self.segment.close()
         vasmem.remove(self.url)
@@ -91,8 +193,15 @@ class Transactions(RuleBasedStateMachine):
         assert found == self.models[-1]
 
 
-def test_against_copies_of_dicts(url: Callable[[str], str]) -> None:
-    machine = type("Machine", (Transactions,), {"url": url("model")})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
-    )
+def content(segment: vasmem.Segment) -> Model:
+    maps: Model = {name: dict(segment[name]) for name in MAPS}
+    return {**maps, "array": segment["array"].read().tolist()}
+
+
+def test_killed_at_random_it_is_all_or_nothing(url: Callable[[str], str]) -> None:
+    with replayable(40) as (seed, examples):
+        machine = type("Machine", (Transactions,), {"url": url("model")})
+        chosen = settings(
+            max_examples=examples, stateful_step_count=40, deadline=None, database=None
+        )
+        run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=chosen)
