@@ -109,8 +109,8 @@ python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examp
 	@echo '== python'
 	VASMEM_DIST=dist $(PYTEST)
 
-kills: $(VENV)/.tools ## 1,000 random SIGKILLs of writers under load (CI does 60)
-	VASMEM_KILLS=1000 $(PYTEST) -k killed_at_random -o timeout=3000
+kills: $(VENV)/.tools ## 500 random SIGKILLs of writers of each structure, alone and with others
+	VASMEM_KILLS=500 $(PYTEST) -k killed_at_random -o timeout=3000
 
 # Run as a module of the checkout, which then must hold the extension: hence the editable install.
 bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants a quiet machine

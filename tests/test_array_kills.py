@@ -1,7 +1,4 @@
-"""Writers of an array that are killed at random: each change is there, or is not.
-
-VASMEM_SEED repeats a failure; VASMEM_KILLS sets how many kills there are.
-"""
+"""Writers of an array that are killed at random: each change is there, or is not."""
 
 import os
 import random
@@ -11,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from kills import replayable
 
 import vasmem
 
@@ -108,12 +106,10 @@ def acknowledged(url: str, seed: int, seconds: float) -> int:
 
 
 def test_killed_at_random_each_change_is_whole(make: Make) -> None:
-    seed = int(os.environ.get("VASMEM_SEED") or random.SystemRandom().randrange(1 << 30))
-    kills = int(os.environ.get("VASMEM_KILLS") or 60)
-    segment = make()
-    array = segment.array("array", 1000, "i8")
-    chance = random.Random(seed)
-    try:
+    with replayable() as (seed, kills):
+        segment = make()
+        array = segment.array("array", 1000, "i8")
+        chance = random.Random(seed)
         for number in range(kills):
             before = array.read()
             done = acknowledged(segment.url, seed + number, chance.uniform(0, 0.03))
@@ -125,9 +121,6 @@ def test_killed_at_random_each_change_is_whole(make: Make) -> None:
                 apply(model, *change(seed + number, done, len(model.rows)))
                 assert np.array_equal(found, model.rows), f"kill {number}, change {done}"
             assert segment.check() == []
-    except BaseException:
-        print(f"replay: VASMEM_SEED={seed} VASMEM_KILLS={kills} pytest -k each_change_is_whole")
-        raise
 
 
 def test_readers_see_no_half_of_an_update(make: Make) -> None:

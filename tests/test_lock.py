@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kills import ended_well, forked, kill, kill_often
+from kills import ended_well, forked, kill, kill_often, replayable
 
 import vasmem
 
 Url = Callable[[str], str]
-KILLS = 500
 
 
 def holding(lock: vasmem.Lock) -> int:
@@ -223,7 +222,7 @@ def test_many_wake_each_other(segment: vasmem.Segment) -> None:
     assert plain["n"] == 2_000
 
 
-def test_kills_leave_it_to_one_at_a_time(segment: vasmem.Segment) -> None:
+def test_killed_at_random_they_leave_it_to_one_at_a_time(segment: vasmem.Segment) -> None:
     lock, facts = segment.lock("l"), segment.hashmap("facts")
     facts.update({"inside": 0, "abandoned": 0, "broken": 0, "rounds": 0})
 
@@ -240,9 +239,10 @@ def test_kills_leave_it_to_one_at_a_time(segment: vasmem.Segment) -> None:
                     facts["broken"] += 1
                 facts["inside"] = 0
 
-    kill_often([work] * 4, KILLS, seed=4)
-    assert lock.acquire(timeout=60)
-    lock.release()
-    assert facts["broken"] == 0
-    assert facts["abandoned"] > 0
-    assert facts["rounds"] > KILLS
+    with replayable() as (seed, kills):
+        kill_often([work] * 4, kills, seed)
+        assert lock.acquire(timeout=60)
+        lock.release()
+        assert facts["broken"] == 0
+        assert facts["abandoned"] > 0
+        assert facts["rounds"] > kills

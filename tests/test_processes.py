@@ -1,7 +1,4 @@
-"""Unrelated processes that know only a name, and what a SIGKILL of one does to the others: nothing.
-
-The random test prints the line that repeats a failure; VASMEM_KILLS sets how many kills it does.
-"""
+"""Unrelated processes that know only a name; what a SIGKILL of one does to the others: nothing."""
 
 import contextlib
 import os
@@ -15,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workload import MAPS, Operation, State, apply, operations, structure
+from kills import KILLS, replayable
+from workload import PLACES, WRITERS, Operation, State, apply, operations, places
 
 import vasmem
 
 PROGRAMS = Path(__file__).parent / "programs"
 Make = Callable[..., vasmem.Segment]
 
-WRITERS = 4
+# Alone a structure is under more pressure than with others.
+ALONE = [(name,) for name in PLACES]
+TOGETHER = (*PLACES, "hashmap 2")
 ROUND_OPERATIONS = 1500
 # A writer that does not finish its round in this time is taken to be wedged.
 ROUND_SECONDS_MAX = 30.0
@@ -132,9 +132,9 @@ for number in range(400):
 
 def test_a_stopped_writer_stops_no_reader(segment: vasmem.Segment) -> None:
     """SIGSTOP in the middle of anything; readers must not notice."""
-    for name in MAPS:
-        structure(segment, name)
-    writer = start("writer.py", segment.url, 0)
+    names = ("hashmap", "btree")
+    places(segment, names)
+    writer = start("writer.py", segment.url, 0, *names)
     assert writer.stdout is not None
     assert writer.stdout.read(1) == b"+"
     assert writer.stdin is not None
@@ -145,7 +145,7 @@ def test_a_stopped_writer_stops_no_reader(segment: vasmem.Segment) -> None:
             time.sleep(chance.uniform(0.001, 0.01))
             writer.send_signal(signal.SIGSTOP)
             begin = time.monotonic()
-            for name in MAPS:
+            for name in names:
                 assert all(isinstance(value, bytes) for value in reader[name].values())
             assert time.monotonic() - begin < 5
             os.set_blocking(writer.stdout.fileno(), False)
@@ -154,14 +154,10 @@ def test_a_stopped_writer_stops_no_reader(segment: vasmem.Segment) -> None:
     kill(writer)
 
 
-def test_killed_at_random_the_others_go_on(make: Make) -> None:
-    seed = int(os.environ.get("VASMEM_SEED") or random.SystemRandom().randrange(1 << 30))
-    kills = int(os.environ.get("VASMEM_KILLS") or 60)
-    try:
-        Siege(make(), seed).run(kills)
-    except BaseException:
-        print(f"replay: VASMEM_SEED={seed} VASMEM_KILLS={kills} pytest -k killed_at_random")
-        raise
+@pytest.mark.parametrize("names", [*ALONE, TOGETHER], ids=lambda names: f"{len(names)}-{names[0]}")
+def test_killed_at_random_the_others_go_on(make: Make, names: tuple[str, ...]) -> None:
+    with replayable(KILLS if names == TOGETHER else KILLS // 5) as (seed, kills):
+        Siege(make(), names, seed).run(kills)
 
 
 class Siege:
@@ -171,12 +167,16 @@ class Siege:
     operation that it was in when it died: that one was done or it was not.
     """
 
-    def __init__(self, segment: vasmem.Segment, seed: int) -> None:
+    def __init__(self, segment: vasmem.Segment, names: tuple[str, ...], seed: int) -> None:
         self.segment = segment
+        self.names = names
         self.chance = random.Random(seed)
-        self.maps = {name: structure(segment, name) for name in MAPS}
+        self.places = places(segment, names)
         self.states: list[State] = [{} for _ in range(WRITERS)]
-        self.writers = [start("writer.py", segment.url, number) for number in range(WRITERS)]
+        self.writers = [self.start(number) for number in range(WRITERS)]
+
+    def start(self, number: int) -> subprocess.Popen[bytes]:
+        return start("writer.py", self.segment.url, number, *self.names)
 
     def run(self, kills: int) -> None:
         done = 0
@@ -203,11 +203,12 @@ class Siege:
             acknowledged = self.acknowledged(writer, wanted=ROUND_OPERATIONS)
             alive = number not in victims
             assert not alive or acknowledged == ROUND_OPERATIONS, f"writer {number} is wedged"
-            self.settle(number, list(operations(seed, number, ROUND_OPERATIONS)), acknowledged)
+            planned = list(operations(seed, number, ROUND_OPERATIONS, self.names))
+            self.settle(number, planned, acknowledged)
         assert self.segment.check() == []
         for victim in victims:
             kill(self.writers[victim])
-            self.writers[victim] = start("writer.py", self.segment.url, victim)
+            self.writers[victim] = self.start(victim)
         for victim in victims:
             self.expect_ready(self.writers[victim])
         return len(victims)
@@ -231,7 +232,7 @@ class Siege:
         prefix = f"{number}/"
         return {
             (name, key): value
-            for name, each in self.maps.items()
+            for name, each in self.places.items()
             for key, value in each.items()
             if key.startswith(prefix)
         }

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from kills import ended_well, forked, kill, kill_often
+from kills import ended_well, forked, kill, kill_often, replayable
 
 import vasmem
 
 Url = Callable[[str], str]
-KILLS = 500
 values = st.one_of(
     st.none(),
     st.integers(),
@@ -376,7 +375,7 @@ def test_each_item_goes_to_one_and_in_order(segment: vasmem.Segment) -> None:
             assert numbers == sorted(numbers)
 
 
-def test_kills_lose_and_double_no_item(segment: vasmem.Segment) -> None:
+def test_killed_at_random_they_lose_and_double_no_item(segment: vasmem.Segment) -> None:
     jobs, put = segment.queue("jobs", 20), segment.counter("put")
     seen, again = segment.hashmap("seen"), segment.hashmap("again")
 
@@ -409,17 +408,18 @@ def test_kills_lose_and_double_no_item(segment: vasmem.Segment) -> None:
                 again.incr(job)
 
     works = [produce, produce, exactly_once, in_a_transaction, at_least_once]
-    kill_often(works, KILLS, seed=5)
-    assert segment.check() == []
-    rest = []
-    while not jobs.empty():
-        rest.append(jobs.get(ack=False))
-    assert jobs.leased == 0
-    assert rest == sorted(rest)
-    assert set(seen.values()) == {1}
-    assert put.value > KILLS
-    # What was taken for at least once may have been given back and come to others.
-    everything = set(seen) | set(again) | set(rest)
-    assert everything == set(range(1, put.value + 1))
-    assert not set(seen) & set(rest)
-    assert sum(again.values()) - len(again) <= KILLS
+    with replayable() as (seed, kills):
+        kill_often(works, kills, seed)
+        assert segment.check() == []
+        rest = []
+        while not jobs.empty():
+            rest.append(jobs.get(ack=False))
+        assert jobs.leased == 0
+        assert rest == sorted(rest)
+        assert set(seen.values()) == {1}
+        assert put.value > kills
+        # What was taken for at least once may have been given back and come to others.
+        everything = set(seen) | set(again) | set(rest)
+        assert everything == set(range(1, put.value + 1))
+        assert not set(seen) & set(rest)
+        assert sum(again.values()) - len(again) <= kills
