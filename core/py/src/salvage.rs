@@ -21,7 +21,7 @@ use vasmem_memory::{Access, Mapped, Memory};
 use vasmem_structs::btree::Salvage as TreeSalvage;
 use vasmem_structs::hashmap::{Claims, HashMap as Map, Piece, Salvage};
 use vasmem_structs::salvage::Saved;
-use vasmem_structs::{Array, BTree, Keyed};
+use vasmem_structs::{Array, BTree, Keyed, TypedMap};
 
 /// What breaks an invariant: its number, place, text.
 type Reason = (u16, String, String);
@@ -30,8 +30,18 @@ type Lost = (u64, Vec<Reason>);
 /// Name, kind, entries copied, and what of them was lost.
 type Copied = (String, &'static str, u64, Lost);
 
-/// A map that can be read and the tables that it claims, or what is lost.
-type Begun<'a> = std::result::Result<(Salvage<'a, Mapped, OsHost>, Vec<Piece>), Losses>;
+/// A typed map and the description of its types.
+type Typed = (TypedMap, Vec<u8>);
+
+/// A map that can be read and the tables that it claims.
+struct Readable<'a> {
+    salvage: Salvage<'a, Mapped, OsHost>,
+    typed: Option<Typed>,
+    pieces: Vec<Piece>,
+}
+
+/// The same, or what is lost.
+type Begun<'a> = std::result::Result<Readable<'a>, Losses>;
 
 /// Bytes of rows that are copied at a time.
 const ARRAY_BYTES: u64 = 1 << 20;
@@ -80,35 +90,81 @@ impl Damaged {
         let mut owners: HashMap<Offset, usize> = HashMap::new();
         for named in names {
             let mut losses = Losses::default();
-            if named.kind != Kind::HASH_HEADER {
+            if ![Kind::HASH_HEADER, Kind::TYPED].contains(&named.kind) {
                 let text = format!("a structure of kind {}, not known here", named.kind.0);
                 losses.note(Invariant::Directory, named.node, text);
                 begun.push((named, Err(losses)));
                 continue;
             }
             let salvage = self.detached(py, |waiter| {
-                let salvage = Salvage::begin(&self.engine, waiter, &named);
                 let what = "the whole map: its header is not readable";
-                losses.unless_broken(salvage, what)
+                let typed = match named.kind == Kind::TYPED {
+                    true => self.typed(waiter, &named).map(Some),
+                    false => Ok(None),
+                };
+                let Some(typed) = losses.unless_broken(typed, what)? else { return Ok(None) };
+                let tables = typed.as_ref().map(|(map, _)| map.form.kind);
+                let salvage = Salvage::begin(&self.engine, waiter, &named, tables);
+                Ok(losses.unless_broken(salvage, what)?.map(|salvage| (salvage, typed)))
             })?;
-            let Some(mut salvage) = salvage else {
+            let Some((mut salvage, typed)) = salvage else {
                 begun.push((named, Err(losses)));
                 continue;
             };
             if let Some(&first) = owners.get(&named.node) {
                 let text = "this map has two names; it is copied under the first";
                 losses.note(Invariant::Reachable, named.node, text);
-                if let (_, Ok((salvage, _))) = &mut begun[first] {
-                    salvage.losses.note(Invariant::Reachable, named.node, text);
+                if let (_, Ok(map)) = &mut begun[first] {
+                    map.salvage.losses.note(Invariant::Reachable, named.node, text);
                 }
                 begun.push((named, Err(losses)));
                 continue;
             }
             owners.insert(named.node, begun.len());
             let pieces = self.detached(py, |waiter| salvage.pieces(waiter, claims))?;
-            begun.push((named, Ok((salvage, pieces))));
+            begun.push((named, Ok(Readable { salvage, typed, pieces })));
         }
         Ok(begun)
+    }
+
+    fn typed(&self, waiter: &mut Detached, named: &Named) -> Result<Typed> {
+        self.engine.read(waiter, |access| {
+            let map = TypedMap::of(access, named)?;
+            Ok((map, map.description(access)?))
+        })
+    }
+
+    /// As `copy_map`, of a typed map.
+    fn copy_typed(
+        &self,
+        py: Python<'_>,
+        named: &Named,
+        (salvage, pieces): (&mut Salvage<'_, Mapped, OsHost>, Vec<Piece>),
+        (map, description): &Typed,
+        target: &Segment,
+    ) -> PyResult<u64> {
+        let id = random_id()?;
+        let attached = &target.attached;
+        let new = attached
+            .write(py, |tx| TypedMap::create(tx, &named.name, map.form, description, id))?;
+        for piece in pieces {
+            py.check_signals()?;
+            salvage.enter();
+            for number in map.nodes() {
+                let saved =
+                    self.detached(py, |waiter| map.save(salvage, waiter, &piece, number))?;
+                attached.detached(py, |engine, waiter| {
+                    saved.iter().try_for_each(|(key, value)| {
+                        waiter.begin()?;
+                        engine.write(waiter, |tx| new.put(tx, key, value, None))?;
+                        Ok(())
+                    })
+                })?;
+            }
+        }
+        let copied = attached.detached(py, |engine, waiter| engine.read(waiter, |a| new.len(a)))?;
+        compare(named, copied, salvage.counted, &mut salvage.losses);
+        Ok(copied)
     }
 
     /// Makes the map and copies its entries; tells how many there are.
@@ -251,11 +307,15 @@ fn counted<S: Keyed>(
     let copied = target
         .attached
         .detached(py, |engine, waiter| engine.read(waiter, |access| structure.len(access)))?;
+    compare(named, copied, counted, losses);
+    Ok(copied)
+}
+
+fn compare(named: &Named, copied: u64, counted: Option<u64>, losses: &mut Losses) {
     if let Some(counted) = counted.filter(|&counted| counted != copied) {
         let text = format!("the counts say {counted} keys, {copied} were copied");
         losses.note(Invariant::MapCount, named.node, text);
     }
-    Ok(copied)
 }
 
 /// Those records of an encoded map whose key and value can be decoded.
@@ -327,10 +387,14 @@ impl Damaged {
         let (small, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_small);
         for (named, begun) in self.begin(py, others, &mut claims)? {
             let (copied, losses) = match begun {
-                Ok((mut salvage, pieces)) => {
+                Ok(Readable { mut salvage, typed, pieces }) => {
                     let pieces = salvage.settle(pieces, &claims);
                     let source = (&mut salvage, pieces);
-                    (self.copy_map(py, &named, source, target, &mut taken)?, salvage.losses)
+                    let copied = match typed {
+                        Some(typed) => self.copy_typed(py, &named, source, &typed, target)?,
+                        None => self.copy_map(py, &named, source, target, &mut taken)?,
+                    };
+                    (copied, salvage.losses)
                 }
                 Err(losses) => (0, losses),
             };

@@ -20,21 +20,23 @@ use vasmem_engine::{
 
 /// The salvage of one map.
 pub struct Salvage<'a, M, H> {
-    segment: &'a Segment<M, H>,
+    pub(crate) segment: &'a Segment<M, H>,
     map: Map,
+    /// What its tables are, if not what their entries tell.
+    tables: Option<Kind>,
     /// Keys as its counts say; `None` if they cannot be read.
     pub counted: Option<u64>,
     /// What could not be read.
     pub losses: Losses,
     /// Keys of the table that is being read.
-    keys: HashSet<Vec<u8>>,
+    pub(crate) keys: HashSet<Vec<u8>>,
 }
 
 /// A table, as the directory entry at `index` has it.
 #[derive(Clone, Copy)]
 pub struct Piece {
     index: u64,
-    entry: Entry,
+    pub(crate) entry: Entry,
     /// Whether the table names the same index.
     agrees: bool,
 }
@@ -71,14 +73,15 @@ impl Piece {
 
     /// Whether a key may stand in this table, as far as the place of its entry tells: an entry at
     /// `index` has at least as many bits of depth.
-    fn may_hold(&self, hash: Hash) -> bool {
+    pub(crate) fn may_hold(&self, hash: Hash) -> bool {
         let bits = u64::BITS - self.index.leading_zeros();
         hash.index() & ((1 << bits) - 1) == self.index
     }
 }
 
 impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
-    /// Begins with the map that `named` leads to.
+    /// Begins with the map that `named` leads to; `tables` is what its tables are, if not what
+    /// their entries tell.
     ///
     /// # Errors
     /// `Corrupted` if its header is broken, or of a map with other flags; those of waiting.
@@ -86,9 +89,10 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
         segment: &'a Segment<M, H>,
         patience: &mut dyn Patience,
         named: &Named,
+        tables: Option<Kind>,
     ) -> Result<Self> {
         let map = segment.read(patience, |access| {
-            let map = Map::of(access, named)?;
+            let map = Map::at(access, named.node)?;
             let (view, words) = map.header(access)?;
             match words[header::FLAGS as usize / 8] == u64::from(named.flags) {
                 true => Ok(map),
@@ -98,7 +102,7 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
         let mut losses = Losses::default();
         let counted = segment.read(patience, |access| map.len(access));
         let counted = losses.unless_broken(counted, "the counts of a map")?;
-        Ok(Salvage { segment, map, counted, losses, keys: HashSet::new() })
+        Ok(Salvage { segment, map, tables, counted, losses, keys: HashSet::new() })
     }
 
     /// All tables that the directory leads to.
@@ -131,7 +135,8 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
         }
         let mut pieces = Vec::new();
         for (index, entry) in entries {
-            let is_table = segment.node(entry.table(), entry.shape().kind);
+            let kind = self.tables.unwrap_or(entry.shape().kind);
+            let is_table = segment.node(entry.table(), kind);
             if self.losses.unless_broken(is_table, "a table of a map")?.is_some() {
                 let agrees = segment.memory.load(entry.table() + 8, Relaxed) == index;
                 pieces.push(Piece { index, entry, agrees });

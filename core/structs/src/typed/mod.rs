@@ -4,6 +4,7 @@
 mod change;
 mod layout;
 mod lookup;
+mod salvage;
 mod scan;
 mod verify;
 
