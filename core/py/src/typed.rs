@@ -62,6 +62,29 @@ impl TypedMap {
         )
     }
 
+    /// Looks up all keys; other threads run unless it is in a transaction.
+    fn fill(
+        &self,
+        py: Python<'_>,
+        keys: &[u8],
+        values: &mut [u8],
+        found: &mut [u8],
+    ) -> PyResult<()> {
+        let map = self.map;
+        if !self.attached.is_inside(py)? {
+            return self.attached.detached(py, |engine, patience| {
+                get_all(engine, patience, map, keys, (values, found))
+            });
+        }
+        let (width, seed) = (map.form.value_bytes as usize, self.attached.engine.geometry.seed);
+        for (i, key) in keys.chunks_exact(map.form.key_bytes as usize).enumerate() {
+            let words: Vec<u64> = words(key).collect();
+            let value = &mut values[i * width..][..width];
+            found[i] = self.find(py, Hash::of(key, seed), &words, value)?.into();
+        }
+        Ok(())
+    }
+
     fn put_as(
         &self,
         py: Python<'_>,
@@ -247,22 +270,19 @@ impl TypedMap {
         py: Python<'py>,
         keys: &Bound<'py, PyBytes>,
     ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
-        let (map, bytes, count) = (self.map, keys.as_bytes(), self.count(keys)?);
+        let count = self.count(keys)?;
         let value_bytes = self.map.form.value_bytes as usize;
-        let (mut values, mut found) = (vec![0; count * value_bytes], vec![0; count]);
-        if self.attached.is_inside(py)? {
-            let seed = self.attached.engine.geometry.seed;
-            for (i, key) in bytes.chunks_exact(map.form.key_bytes as usize).enumerate() {
-                let words: Vec<u64> = words(key).collect();
-                let value = &mut values[i * value_bytes..][..value_bytes];
-                found[i] = self.find(py, Hash::of(key, seed), &words, value)?.into();
-            }
-        } else {
-            self.attached.detached(py, |engine, patience| {
-                get_all(engine, patience, map, bytes, (&mut values, &mut found))
-            })?;
-        }
-        Ok((PyByteArray::new(py, &values), PyByteArray::new(py, &found)))
+        // Each is filled where it stays: pages that are new in each call cost as much as lookups.
+        let mut values = None;
+        let found = PyByteArray::new_with(py, count, |found| {
+            let filled = PyByteArray::new_with(py, count * value_bytes, |values| {
+                self.fill(py, keys.as_bytes(), values, found)
+            });
+            values = Some(filled?);
+            Ok(())
+        })?;
+        let values = values.unwrap_or_else(|| PyByteArray::new(py, b""));
+        Ok((values, found))
     }
 
     /// Gives each key its value, one commit a key.
