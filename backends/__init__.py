@@ -18,6 +18,7 @@ if __name__ != "vasmem.backends":
     raise ImportError("import this package as vasmem.backends")
 
 from vasmem.backends.base import Attributes, Backend, Opened
+from vasmem.backends.dax import DaxBackend
 from vasmem.backends.file import FileBackend
 from vasmem.backends.shm import ShmBackend
 from vasmem.errors import BackendUnavailable
@@ -27,7 +28,11 @@ __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
 GROUP = "vasmem.backends"
 # Named here and not by entry points: found without reading the metadata of every distribution, and
 # not replaceable by another package.
-_OWN: dict[str, type[Backend]] = {"shm": ShmBackend, "file": FileBackend}
+_OWN: dict[str, type[Backend]] = {
+    "shm": ShmBackend,
+    "file": FileBackend,
+    "dax": DaxBackend,
+}
 
 
 def _foreign() -> dict[str, EntryPoint]:
@@ -61,8 +66,15 @@ def available() -> list[str]:
 
 
 @cache
-def get(name: str) -> Backend:
-    """The backend of that name, one object a process. Raises BackendUnavailable."""
+def get(name: str, *, emulate: bool = False) -> Backend:
+    """The backend of that name, one object a process. Raises BackendUnavailable.
+
+    With `emulate`, one whose medium is emulated; ValueError if that is not `dax`.
+    """
+    if emulate and name != DaxBackend.name:
+        raise ValueError(f"emulate= is for the backend dax; {name} has nothing to emulate")
+    if emulate:
+        return DaxBackend(emulate=True)
     if name in _OWN:
         return _OWN[name]()
     if entry := _foreign().get(name):

@@ -1,7 +1,8 @@
 """The contract of a backend. `tests/contract.py` checks it for every backend there is.
 
-A backend imports the standard library, `vasmem.errors` and `vasmem.promises`, nothing else. It does
-not know the format of a segment, maps nothing and locks no bytes of it.
+A backend imports the standard library, `vasmem.errors` and `vasmem.promises`, and may ask the core
+what the system grants for a file. It does not know the format of a segment, and locks no bytes of
+it.
 """
 
 import os
@@ -18,14 +19,18 @@ class Opened:
 
     `fd` is open for reading, and for writing unless asked for read-only. `lock_fd` is the companion
     lock file, open for both; None for read-only, since readers need no locks and get none.
+    `media_fd` is the companion of an emulated segment, open as `fd` is. `promises` is what this
+    segment survives, where that is not what the backend says of all.
     """
 
     fd: int
     lock_fd: int | None
+    media_fd: int | None = None
+    promises: Promises | None = None
 
     def close(self) -> None:
-        """Close both."""
-        for fd in (self.fd, self.lock_fd):
+        """Close all."""
+        for fd in (self.fd, self.lock_fd, self.media_fd):
             if fd is not None:
                 os.close(fd)
 

@@ -4,7 +4,10 @@ A segment NAME with inode number N has the companion lock file `.NAME.N.vasmem.l
 pairs them for good: an inode is not used again while anyone has the segment open, so whoever opened
 the segment finds its own lock file or none, never that of a later segment of the same name.
 
-Both files are made nameless and linked when complete, the lock file first. While it has a name and
+An emulated segment has a medium beside it, `.NAME.N.vasmem.media`, that comes after the lock file
+and goes before it.
+
+The files are made nameless and linked when complete, the lock file first. While it has a name and
 the segment has none yet, its creator holds a flock on it; without that flock it is the leftover of
 a process that was killed, and `sweep` takes it away.
 """
@@ -12,12 +15,14 @@ a process that was killed, and `sweep` takes it away.
 import errno
 import fcntl
 import os
-import pwd
 import re
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+from vasmem.backends import companions
 from vasmem.backends.base import Attributes, Opened
+from vasmem.backends.owners import check_owner, denied, user_name
 from vasmem.errors import (
     BackendUnavailable,
     FormatMismatch,
@@ -25,10 +30,8 @@ from vasmem.errors import (
     SegmentExists,
     SegmentFull,
     SegmentNotFound,
-    VasmemError,
 )
 
-ANY_OWNER = "any"
 # With the companion's prefix and suffix around it a name still fits into the 255 bytes of a file.
 NAME_BYTES_MAX = 200
 DIRECTORY_MODE = 0o1777
@@ -38,33 +41,16 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _TRIES_MAX = 100
 
 
-def lock_name(name: str, inode: int) -> str:
-    """Name of the companion lock file of that segment, in the same directory."""
-    return f".{name}.{inode}.vasmem.lock"
-
-
-def lock_mode(mode: int) -> int:
-    """Permission bits of the lock file: those who may write the segment, for both.
-
-    A reader of the segment gets none: a shared byte lock takes only read permission and would
-    disturb writers.
-    """
-    writers = mode & 0o222
-    return writers | writers << 1
-
-
-def user_name(uid: int) -> str:
-    """Name of that user; the uid as text where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def create(
-    directory_fd: int, name: str, url: str, *, mode: int, fill: Callable[[Opened], None]
+    directory_fd: int,
+    name: str,
+    url: str,
+    *,
+    mode: int,
+    fill: Callable[[Opened], None],
+    emulated: bool = False,
 ) -> Opened:
-    """Make a segment and its lock file nameless, fill it, and give both their names."""
+    """Make a segment and its companions nameless, fill it, and give them all their names."""
     if mode & ~0o666 or mode & 0o600 != 0o600:
         raise ValueError(
             f"mode {mode:#o} of {url} is not possible: a segment is never executable and its "
@@ -73,27 +59,62 @@ def create(
     sweep(directory_fd)
     if _inode(directory_fd, name) is not None:
         raise _exists_error(url)
-    fd = _nameless(directory_fd, mode, url)
-    lock_fd = None
+    made = Opened(_nameless(directory_fd, mode, url), None)
     try:
-        lock_fd = _nameless(directory_fd, lock_mode(mode), url)
+        lock_fd = _nameless(directory_fd, companions.lock_mode(mode), url)
+        made = replace(made, lock_fd=lock_fd)
+        if emulated:
+            made = replace(made, media_fd=_nameless(directory_fd, mode, url))
         fcntl.flock(lock_fd, fcntl.LOCK_EX)
-        made = Opened(fd, lock_fd)
         fill(made)
-        companion = lock_name(name, os.fstat(fd).st_ino)
-        _link(directory_fd, lock_fd, companion, f"the lock file {companion} of {url}")
-        try:
-            _link(directory_fd, fd, name, url)
-        except BaseException:
-            os.unlink(companion, dir_fd=directory_fd)
-            raise
+        _link_all(directory_fd, name, url, made)
         fcntl.flock(lock_fd, fcntl.LOCK_UN)
         return made
     except BaseException:
-        os.close(fd)
-        if lock_fd is not None:
-            os.close(lock_fd)
+        made.close()
         raise
+
+
+def _link_all(directory_fd: int, name: str, url: str, made: Opened) -> None:
+    """Give a complete segment its names, its own at last; or none at all."""
+    inode = os.fstat(made.fd).st_ino
+    files = [
+        (made.lock_fd, companions.lock_name(name, inode)),
+        (made.media_fd, companions.media_name(name, inode)),
+    ]
+    linked: list[str] = []
+    try:
+        for fd, companion in files:
+            if fd is not None:
+                _link(directory_fd, fd, companion, f"the file {companion} of {url}")
+                linked.append(companion)
+        _link(directory_fd, made.fd, name, url)
+    except BaseException:
+        for companion in reversed(linked):
+            os.unlink(companion, dir_fd=directory_fd)
+        raise
+
+
+def add_media(
+    directory_fd: int, name: str, url: str, segment_fd: int, fill: Callable[[int], None]
+) -> int:
+    """Give a segment that was copied here a medium of its own, filled before it has a name."""
+    segment = os.fstat(segment_fd)
+    companion = companions.media_name(name, segment.st_ino)
+    fd = _nameless(directory_fd, stat.S_IMODE(segment.st_mode), url)
+    try:
+        fill(fd)
+        _link(directory_fd, fd, companion, f"the file {companion} of {url}")
+    except SegmentExists:  # another process was faster
+        os.close(fd)
+        found = companions.open_media(directory_fd, name, url, segment_fd, readonly=False)
+        if found is None:
+            raise not_found(url) from None
+        return found
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def open_pair(
@@ -105,16 +126,17 @@ def open_pair(
         try:
             found = os.fstat(fd)
             _check_kind(found, url)
-            _check_owner(found, url, owner)
+            check_owner(found, url, owner)
             if readonly:
                 return Opened(fd, None)
-            lock_fd = _open_lock(directory_fd, name, url, found)
+            lock_fd = companions.open_lock(directory_fd, name, url, found)
             if lock_fd is not None:
                 return Opened(fd, lock_fd)
             if _inode(directory_fd, name) == found.st_ino:
+                lock = companions.lock_name(name, found.st_ino)
                 raise FormatMismatch(
-                    f"{url} has lost its lock file {lock_name(name, found.st_ino)}, so nobody can "
-                    "write it safely; attach it with readonly=True to save the data, then remove it"
+                    f"{url} has lost its lock file {lock}, so nobody can write it safely; "
+                    "attach it with readonly=True to save the data, then remove it"
                 )
         except BaseException:
             os.close(fd)
@@ -131,7 +153,7 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
         raise not_found(url) from None
     _check_kind(found, url)
     note = None
-    companion = lock_name(name, found.st_ino)
+    companion = companions.lock_name(name, found.st_ino)
     missing = _inode(directory_fd, companion) is None
     if missing and _inode(directory_fd, name) == found.st_ino:
         note = f"has lost its lock file {companion}: save its data with dump, then remove it"
@@ -186,11 +208,12 @@ def remove(directory_fd: int, name: str, url: str) -> None:
         raise PermissionDenied(
             f"{url} belongs to {user_name(found.st_uid)}; only its owner or root can remove it"
         ) from None
-    _unlink_quietly(directory_fd, lock_name(name, inode))
+    _unlink_quietly(directory_fd, companions.media_name(name, inode))
+    _unlink_quietly(directory_fd, companions.lock_name(name, inode))
 
 
 def sweep(directory_fd: int) -> None:
-    """Remove lock files whose segment has no name and whose creator is dead."""
+    """Remove companions whose segment has no name and whose creator is dead."""
     for companion in os.listdir(directory_fd):
         match = _LOCK_NAME.fullmatch(companion)
         if match is None or _inode(directory_fd, match[1]) == int(match[2]):
@@ -203,6 +226,7 @@ def sweep(directory_fd: int) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Again under the lock: its creator may have finished since the first look.
             if _inode(directory_fd, match[1]) != int(match[2]):
+                _unlink_quietly(directory_fd, companions.media_name(match[1], int(match[2])))
                 _unlink_quietly(directory_fd, companion)
         except BlockingIOError:
             pass
@@ -278,48 +302,11 @@ def _open_segment(directory_fd: int, name: str, url: str, readonly: bool) -> int
     except FileNotFoundError:
         raise not_found(url) from None
     except PermissionError:
-        raise _denied(directory_fd, name, url, readonly) from None
+        raise denied(directory_fd, name, url, readonly) or not_found(url) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise _wrong_kind(url) from None
         raise
-
-
-def _open_lock(directory_fd: int, name: str, url: str, segment: os.stat_result) -> int | None:
-    """The lock file of that segment, or None where there is none."""
-    companion = lock_name(name, segment.st_ino)
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(companion, flags, dir_fd=directory_fd)
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        raise PermissionDenied(
-            f"you may write {url} but not its lock file {companion}; its owner must give both the "
-            "same writers, or attach with readonly=True"
-        ) from None
-    found = os.fstat(fd)
-    if found.st_uid != segment.st_uid or not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        raise PermissionDenied(
-            f"the lock file {companion} of {url} belongs to {user_name(found.st_uid)}, the segment "
-            f"to {user_name(segment.st_uid)}: someone laid it there; remove it"
-        )
-    return fd
-
-
-def _denied(directory_fd: int, name: str, url: str, readonly: bool) -> VasmemError:
-    try:
-        found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return not_found(url)
-    advice = "ask its owner for permission (mode= when creating it)"
-    if not readonly and os.access(name, os.R_OK, dir_fd=directory_fd, effective_ids=True):
-        advice = "attach it with readonly=True, which you may, or " + advice
-    return PermissionDenied(
-        f"{url} belongs to {user_name(found.st_uid)} with mode {stat.S_IMODE(found.st_mode):04o} "
-        f"and {user_name(os.geteuid())} may not {'read' if readonly else 'write'} it; {advice}"
-    )
 
 
 def _check_kind(found: os.stat_result, url: str) -> None:
@@ -329,18 +316,6 @@ def _check_kind(found: os.stat_result, url: str) -> None:
 
 def _wrong_kind(url: str) -> FormatMismatch:
     return FormatMismatch(f"{url} is not a segment but a directory, link or device; remove it")
-
-
-def _check_owner(found: os.stat_result, url: str, owner: str | None) -> None:
-    """Nobody is lured into another user's segment of an expected name."""
-    if found.st_uid in (os.geteuid(), 0) or owner == ANY_OWNER:
-        return
-    name = user_name(found.st_uid)
-    if owner not in (name, str(found.st_uid)):
-        expected = f"not to {owner}" if owner else f"not to you ({user_name(os.geteuid())}) or root"
-        raise PermissionDenied(
-            f"{url} belongs to {name}, {expected}; if you trust {name}, say owner={name!r}"
-        )
 
 
 def _unlink_quietly(directory_fd: int, name: str) -> None:

@@ -21,9 +21,12 @@ from vasmem import backends
 hypothesis.settings.register_profile("vasmem", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("vasmem")
 
-BACKENDS = ("shm", "file")
+# `dax` is emulated: the machine that has persistent memory is the guest of tests/guest.
+BACKENDS = ("shm", "file", "dax")
 # Only root can start processes of several users. Whoever else runs the tests is told.
 collect_ignore_glob = [] if os.geteuid() == 0 else ["test_permissions_*.py"]
+# For tests of what an emulated medium has no part in.
+PLAIN = pytest.mark.parametrize("backend", ["shm", "file"], indirect=True)
 HOME = pytest.StashKey[Path]()
 
 
@@ -39,7 +42,8 @@ def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("VASMEM_SHM_DIR", str(directory))
     # Child processes import what is installed, not the sources of the checkout.
     monkeypatch.chdir("/")
-    monkeypatch.delenv("VASMEM_FILE_DIRS", raising=False)
+    for name in ("VASMEM_FILE_DIRS", "VASMEM_DAX_DIRS", "VASMEM_DAX_EMULATE"):
+        monkeypatch.delenv(name, raising=False)
     request.node.stash[HOME] = directory
     yield directory
     left = sorted(path.name for path in directory.iterdir())
@@ -81,16 +85,24 @@ def backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> backends.Backend:
     """The backend under test, whose segments are in `home`."""
-    if request.param == "file":
-        monkeypatch.setenv("VASMEM_FILE_DIRS", str(home))
+    emulate = request.param == "dax"
+    if request.param != "shm":
+        monkeypatch.setenv(f"VASMEM_{request.param.upper()}_DIRS", str(home))
         monkeypatch.setenv("VASMEM_SHM_DIR", str(tmp_path))
-    return backends.get(request.param)
+    if emulate:
+        monkeypatch.setenv("VASMEM_DAX_EMULATE", "1")
+    return backends.get(request.param, emulate=emulate)
+
+
+def files_of(backend: backends.Backend) -> int:
+    """How many files a segment consists of."""
+    return 3 if backend.promises.emulated else 2
 
 
 @pytest.fixture
 def place(backend: backends.Backend, home: Path) -> Callable[[str], str]:
     """Makes the path of a segment as the backend under test takes it."""
-    return lambda name: f"{home}/{name}" if backend.name == "file" else name
+    return lambda name: name if backend.name == "shm" else f"{home}/{name}"
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import files_of
 from contract import Place, check_backend, make_segment, write_content
 
 import vasmem
 from vasmem import backends
-from vasmem.backends import Backend, Opened, common, shm
+from vasmem.backends import Backend, Opened, common, companions, owners, shm
 from vasmem.promises import Promises
 
 STRANGER = 65534
@@ -54,12 +55,12 @@ def owned_by_stranger(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     if os.geteuid() == 0:
         for path in directory.iterdir():
             os.chown(path, STRANGER, -1)
-        yield common.user_name(STRANGER)
+        yield owners.user_name(STRANGER)
         return
     with monkeypatch.context() as patch:
         uid = os.geteuid()
         patch.setattr(os, "geteuid", lambda: uid + 1)
-        yield common.user_name(uid)
+        yield owners.user_name(uid)
 
 
 def test_registry_names_what_there_is() -> None:
@@ -79,7 +80,7 @@ def test_another_package_adds_a_backend(tmp_path: Path, monkeypatch: pytest.Monk
         "from vasmem.backends.shm import ShmBackend\nclass Toy(ShmBackend):\n    name = 'toy'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert backends.available() == ["file", "shm", "toy"]
+    assert backends.available() == ["dax", "file", "shm", "toy"]
     assert isinstance(backends.get("toy"), Backend)
     assert type(backends.get("shm")) is shm.ShmBackend, "another package replaced our own backend"
 
@@ -210,8 +211,15 @@ def test_the_lock_file_of_a_living_creator_is_left_alone(
 
     monkeypatch.setattr(common, "_link", link)
     made = backend.create(place("orders"), mode=0o600, fill=write_content)
-    companion = common.lock_name("orders", os.fstat(made.fd).st_ino)
-    assert seen == [{companion}, {companion, "orders"}]
+    inode = os.fstat(made.fd).st_ino
+    names = [
+        companions.lock_name("orders", inode),
+        companions.media_name("orders", inode),
+        "orders",
+    ]
+    if made.media_fd is None:
+        del names[1]
+    assert seen == [set(names[: number + 1]) for number in range(len(names))]
     fcntl.flock(made.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     made.close()
     backend.remove(place("orders"))
@@ -235,7 +243,7 @@ def test_one_of_many_creators_wins(backend: Backend, place: Place, home: Path) -
     for thread in threads:
         thread.join()
     assert (len(won), len(lost)) == (1, 7)
-    assert len(list(home.iterdir())) == 2
+    assert len(list(home.iterdir())) == files_of(backend)
     won[0].close()
     backend.remove(place("orders"))
 

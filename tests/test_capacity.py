@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import BACKENDS
+from conftest import BACKENDS, PLAIN
 from test_containers import MOUNTS
 from test_fork import in_child
 
@@ -37,6 +37,7 @@ def limited(limit_bytes: int, function: Callable[[], object]) -> None:
     assert in_child(child) == 0
 
 
+@PLAIN
 def test_a_limit_on_files_does_not_kill(segment: vasmem.Segment, url: Callable[[str], str]) -> None:
     """Python ignores SIGXFSZ, so that the system's answer is an error."""
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN

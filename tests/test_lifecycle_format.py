@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import PLAIN
 
 import vasmem
 
@@ -44,6 +45,7 @@ def rewrite(path: Path, at: int, value: int) -> None:
             file.write(checksum(words).to_bytes(8, "little"))
 
 
+@PLAIN
 def test_a_segment_of_format_1_0_beside_a_fresh_one(
     segment: vasmem.Segment, url: Callable[[str], str], home: Path
 ) -> None:

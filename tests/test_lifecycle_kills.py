@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import files_of
 from test_fork import in_child
 
 import vasmem
-from vasmem.backends import common
+from vasmem.backends import Backend, companions
 
 Url = Callable[[str], str]
 NAMES = "abc"
@@ -112,8 +113,11 @@ def assert_all_is_shown_and_removed(home: Path) -> None:
     files = {path.name: path for path in home.iterdir()}
     named = {name for name in files if not name.startswith(".")}
     assert {found["name"].rpartition("/")[2] for found in shown} == named
-    locks = {common.lock_name(name, files[name].stat().st_ino) for name in named}
-    assert set(files) == named | locks, "there is a lock file without a segment"
+    inodes = {name: files[name].stat().st_ino for name in named}
+    expected = {companions.lock_name(name, inode) for name, inode in inodes.items()}
+    if any(found["backend"] == "dax" for found in shown):
+        expected |= {companions.media_name(name, inode) for name, inode in inodes.items()}
+    assert set(files) == named | expected, "there is a companion without a segment"
     assert [found for found in shown if found["note"]] == []
     for found in shown:
         with vasmem.attach(found["name"]) as segment:
@@ -168,7 +172,7 @@ def die_at(step: int) -> None:
 
 @pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
 def test_kills_before_each_call_on_files(
-    url: Url, home: Path, deed: Callable[[str], object]
+    backend: Backend, url: Url, home: Path, deed: Callable[[str], object]
 ) -> None:
     """Whatever a process did to names and locks before it died, the next one copes with it."""
     name = url("a")
@@ -186,7 +190,7 @@ def test_kills_before_each_call_on_files(
             segment.hashmap("users")["k"] = step
             assert segment.check() == []
         vasmem.segments()
-        assert len(list(home.iterdir())) == 2, "a lock file is left"
+        assert len(list(home.iterdir())) == files_of(backend), "a companion is left"
         vasmem.remove(name)
         assert list(home.iterdir()) == []
         if status == 0:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PLAIN
 
 import vasmem
 
@@ -359,6 +360,7 @@ def test_names_that_are_taken(url: Url) -> None:
         vasmem.salvage(url("nowhere"), url("new"))
 
 
+@PLAIN
 @pytest.mark.usefixtures("old")
 def test_a_target_without_room_is_not_left(url: Url, home: Path) -> None:
     program = """

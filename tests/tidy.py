@@ -44,6 +44,8 @@ PYTHON_ARROWS = {
         "btree",
         "counter",
         "damage",
+        "emulated",
+        "emulation",
         "errors",
         "hashmap",
         "listing",
@@ -58,6 +60,8 @@ PYTHON_ARROWS = {
     "vasmem.codec": {"_arrays", "_core"},
     "vasmem._arrays": {"_core"},
     "vasmem.promises": {"errors"},
+    "vasmem.emulated": {"_core"},
+    "vasmem.emulation": set(),
     "vasmem.btree": {"_core", "batches", "segment (types only)"},
     "vasmem.hashmap": {"_core", "batches", "segment (types only)"},
     "vasmem.sets": {"_core", "batches", "segment (types only)"},
@@ -70,6 +74,7 @@ PYTHON_ARROWS = {
         "array",
         "btree",
         "counter",
+        "emulated",
         "errors",
         "hashmap",
         "huge",
@@ -89,6 +94,7 @@ PYTHON_ARROWS = {
     "vasmem.opening": {
         "_core",
         "backends",
+        "emulation",
         "errors",
         "huge",
         "names",
@@ -130,8 +136,12 @@ PYTHON_ARROWS = {
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},
     "vasmem.backends.common": {"backends", "errors"},
+    "vasmem.backends.companions": {"backends", "errors"},
+    "vasmem.backends.owners": {"errors"},
     "vasmem.backends.shm": {"backends", "errors", "promises"},
-    "vasmem.backends.file": {"backends", "errors", "promises"},
+    "vasmem.backends.paths": {"backends", "errors"},
+    "vasmem.backends.file": {"backends", "promises"},
+    "vasmem.backends.dax": {"_core", "backends", "errors", "promises"},
 }
 TYPES_ONLY = " (types only)"
 

@@ -4,6 +4,8 @@ from vasmem.backup import restore
 from vasmem.btree import BTree
 from vasmem.counter import Counter
 from vasmem.damage import SalvagedStructure, SalvageReport, salvage
+from vasmem.emulated import PowerFailure
+from vasmem.emulation import Emulation
 from vasmem.errors import (
     BackendUnavailable,
     ConflictError,
@@ -35,6 +37,7 @@ __all__ = [
     "BackendUnavailable",
     "ConflictError",
     "Counter",
+    "Emulation",
     "FormatMismatch",
     "HashMap",
     "Lock",
@@ -42,6 +45,7 @@ __all__ = [
     "NeedsRecovery",
     "NotSwitchedIn",
     "PermissionDenied",
+    "PowerFailure",
     "Promises",
     "Queue",
     "SalvageReport",

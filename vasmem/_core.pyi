@@ -46,9 +46,12 @@ __all__ = [
     "build_profile",
     "decode_key",
     "decode_value",
+    "emulate",
     "encode_key",
     "encode_value",
     "features",
+    "flush_method",
+    "is_dax",
     "leave_all",
 ]
 
@@ -62,7 +65,11 @@ _Many: TypeAlias = Iterable[Any]
 build_profile: str
 features: tuple[str, ...]
 
+flush_method: str
+
 def leave_all() -> None: ...
+def is_dax(fd: int) -> tuple[bool, bool]: ...
+def emulate(fd: int, media_fd: int) -> None: ...
 def encode_key(key: object, /) -> bytes: ...
 def decode_key(data: bytes, /) -> Any: ...
 def encode_value(value: object, /) -> bytes: ...
@@ -146,10 +153,22 @@ class Segment:
         flush: bool,
         marked: bool,
         huge: bool,
+        eadr: bool = False,
+        media_fd: int | None = None,
+        model: tuple[int, int, int] | None = None,
     ) -> Self: ...
     @staticmethod
     def format(
-        fd: int, *, name: str, size: int, max_size: int, flush: bool, marked: bool, huge: bool
+        fd: int,
+        *,
+        name: str,
+        size: int,
+        max_size: int,
+        flush: bool,
+        marked: bool,
+        huge: bool,
+        media_fd: int | None = None,
+        model: tuple[int, int, int] | None = None,
     ) -> None: ...
     @property
     def name(self) -> str: ...
@@ -176,6 +195,9 @@ class Segment:
     def commit(self) -> None: ...
     def rollback(self) -> bool: ...
     def in_transaction(self) -> bool: ...
+    def nvm(self) -> dict[str, int]: ...
+    def wear(self) -> tuple[bytes, bytes]: ...
+    def crash(self, model: str, seed: int) -> tuple[int, int]: ...
 
 _Reason: TypeAlias = tuple[int, str, str]
 _Lost: TypeAlias = tuple[int, list[_Reason]]

@@ -21,7 +21,7 @@ def restore(path: str | os.PathLike[str], name: str, *, mode: int = MODE) -> Seg
     FormatMismatch and SegmentCorrupted for a file that is no sound segment, SegmentFull, and
     FileNotFoundError; nothing is made then.
     """
-    target, backend = find(name, None)
+    target, backend, _ = find(name)
     source_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
 
@@ -35,6 +35,7 @@ def restore(path: str | os.PathLike[str], name: str, *, mode: int = MODE) -> Seg
                 flush=backend.promises.flush,
                 marked=backend.promises.marked,
                 huge=False,
+                media_fd=made.media_fd,
             )
             check.close()
             os.fsync(made.fd)  # its mark may say already that all is on the medium

@@ -52,8 +52,8 @@ def salvage(
     Raises SegmentExists, SegmentFull, SegmentNotFound, PermissionDenied; FormatMismatch and
     SegmentCorrupted where not even the header is readable. No segment is made then.
     """
-    new, new_backend = find(target, None)
-    old, old_backend = find(source, None)
+    new, new_backend, _ = find(target)
+    old, old_backend, _ = find(source)
     opened = old_backend.open(old.path, readonly=True, owner=owner)
     try:
         damaged = _core.Damaged(opened.fd, name=str(old))
@@ -79,6 +79,7 @@ def _copy(damaged: _core.Damaged, made: Opened, url: str, promises: Promises) ->
         flush=promises.flush,
         marked=promises.marked,
         huge=False,
+        media_fd=made.media_fd,
     )
     segment = _core.Segment(
         made.fd,
@@ -88,6 +89,7 @@ def _copy(damaged: _core.Damaged, made: Opened, url: str, promises: Promises) ->
         flush=promises.flush,
         marked=promises.marked,
         huge=False,
+        media_fd=made.media_fd,
     )
     try:
         rows, (lost, reasons) = damaged.copy_to(segment)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import copyreg
-from typing import Any
+from dataclasses import astuple
+from typing import Any, TypeAlias
 
 from vasmem import _core, backends
 from vasmem.backends import Opened
+from vasmem.emulation import Emulate, wants_emulation
 from vasmem.errors import SegmentExists, SegmentNotFound, VasmemError
 from vasmem.huge import HugePages, wants_huge_pages
 from vasmem.names import Target, parse_name
@@ -18,6 +20,8 @@ from vasmem.sizes import parse_size
 SIZE = "1M"
 SIZE_MAX = "64G"
 MODE = 0o600
+# An Emulation as the core takes it.
+Model: TypeAlias = "tuple[int, int, int]"
 # `open` attaches or creates; it starts over when others create and remove that name meanwhile.
 _TRIES_MAX = 100
 # A program that ends without closing leaves its files clean all the same.
@@ -32,6 +36,7 @@ def create(
     mode: int = MODE,
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
+    emulate: Emulate = False,
 ) -> Segment:
     """Make a segment and attach it. Raises SegmentExists.
 
@@ -39,9 +44,10 @@ def create(
     `mode` is its permission bits, whatever the umask. `promise` is what it must survive, "kill"
     or "power": BackendUnavailable where the backend does not promise that. `huge_pages` "try" asks
     for pages of 2 MiB, which make large maps faster, and "never" does not; `info()["huge"]` tells
-    how many came.
+    how many came. `emulate` makes a segment of `dax` without persistent memory: True, a preset as
+    "optane-100", or an Emulation.
     """
-    target, backend = find(name, promise)
+    target, backend, model = find(name, promise, emulate)
     wants_huge_pages(huge_pages)
     size_bytes, max_size_bytes = parse_size(size), parse_size(max_size)
     if size_bytes > max_size_bytes:
@@ -57,10 +63,12 @@ def create(
             flush=promises.flush,
             marked=promises.marked,
             huge=wants_huge_pages(huge_pages),
+            media_fd=made.media_fd,
+            model=model,
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
-    return _attached(target, opened, backend.promises, readonly=False, huge_pages=huge_pages)
+    return _attached(target, opened, promises, readonly=False, huge_pages=huge_pages)
 
 
 def attach(
@@ -70,17 +78,27 @@ def attach(
     owner: str | None = None,
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
+    emulate: Emulate = False,
 ) -> Segment:
     """Attach an existing segment. Raises SegmentNotFound, PermissionDenied.
 
     Read-only takes no more than read permission and never disturbs writers. A segment of a user
     other than oneself or root is accepted only if `owner` is that user's name, or "any".
     `huge_pages` is as for `create`; it is about what this process will grow the segment by.
+    A segment that is emulated needs no `emulate`; with it, one that was copied here becomes so.
     """
-    target, backend = find(name, promise)
+    target, backend, model = find(name, promise, emulate)
     wants_huge_pages(huge_pages)
     opened = backend.open(target.path, readonly=readonly, owner=owner)
-    return _attached(target, opened, backend.promises, readonly=readonly, huge_pages=huge_pages)
+    promises = opened.promises or backend.promises
+    try:
+        promises.require(promise, target.url)
+    except BaseException:
+        opened.close()
+        raise
+    return _attached(
+        target, opened, promises, readonly=readonly, huge_pages=huge_pages, model=model
+    )
 
 
 def open(
@@ -92,6 +110,7 @@ def open(
     owner: str | None = None,
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
+    emulate: Emulate = False,
 ) -> Segment:
     """Attach the segment of that name, or make it with `size`, `max_size` and `mode`.
 
@@ -99,7 +118,9 @@ def open(
     """
     for _ in range(_TRIES_MAX):
         try:
-            return attach(name, owner=owner, promise=promise, huge_pages=huge_pages)
+            return attach(
+                name, owner=owner, promise=promise, huge_pages=huge_pages, emulate=emulate
+            )
         except SegmentNotFound:
             pass
         try:
@@ -110,6 +131,7 @@ def open(
                 mode=mode,
                 promise=promise,
                 huge_pages=huge_pages,
+                emulate=emulate,
             )
         except SegmentExists:
             pass
@@ -121,16 +143,22 @@ def remove(name: str) -> None:
 
     Raises SegmentNotFound, PermissionDenied.
     """
-    target, backend = find(name, None)
+    target, backend, _ = find(name)
     backend.remove(target.path)
 
 
-def find(name: str, promise: Promise | None) -> tuple[Target, backends.Backend]:
-    """The backend of a name, which must keep `promise`. Raises ValueError, BackendUnavailable."""
+def find(
+    name: str, promise: Promise | None = None, emulate: Emulate = False
+) -> tuple[Target, backends.Backend, Model | None]:
+    """The backend of a name, which must keep `promise`, and the latency model to emulate.
+
+    Raises ValueError, BackendUnavailable.
+    """
     target = parse_name(name)
-    backend = backends.get(target.backend)
+    emulated, emulation = wants_emulation(emulate, target.backend)
+    backend = backends.get(target.backend, emulate=emulated)
     backend.promises.require(promise, target.url)
-    return target, backend
+    return target, backend, astuple(emulation) if emulation else None
 
 
 def _attached(
@@ -140,6 +168,7 @@ def _attached(
     *,
     readonly: bool,
     huge_pages: HugePages,
+    model: Model | None = None,
 ) -> Segment:
     """Attach by descriptors, and close them: the core keeps its own."""
     try:
@@ -151,6 +180,9 @@ def _attached(
             flush=promises.flush,
             marked=promises.marked,
             huge=wants_huge_pages(huge_pages),
+            eadr=promises.eadr,
+            media_fd=opened.media_fd,
+            model=model,
         )
     finally:
         opened.close()

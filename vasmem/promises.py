@@ -18,14 +18,16 @@ class Promises:
     at any instruction; "if synced" is less: they survive it if the segment was synced, or closed by
     its last writer, and not written since, and otherwise attaching it afterwards is refused.
     `flush`: keeping the promise takes a write-back of cache lines and a fence, which the engine
-    then does at each commit. `emulated`: the promise holds in the crash lab only; the medium
-    underneath does not keep it.
+    then does at each commit; with `eadr` the fence alone, as the caches are durable themselves.
+    `emulated`: the medium is played by a file, which `Segment.crash` lets fail; a power failure of
+    the machine itself is not survived.
     """
 
     kill: bool
     power: bool | Literal["if synced"]
     flush: bool
     emulated: bool = False
+    eadr: bool = False
 
     @property
     def marked(self) -> bool:

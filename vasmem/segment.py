@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, o
 from vasmem import _core, transactions
 from vasmem.btree import BTree
 from vasmem.counter import Counter
+from vasmem.emulated import Emulated
 from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
 from vasmem.huge import huge_bytes
@@ -31,7 +32,7 @@ R = TypeVar("R")
 Structure: TypeAlias = "HashMap[Any, Any] | BTree[Any, Any] | TypedHashMap"
 
 
-class Segment(Mapping[str, Any]):
+class Segment(Emulated, Mapping[str, Any]):
     """An attached segment, and the mapping of its structures by name.
 
     Made by `create`, `open` and `attach`. `close`, or leaving the `with` block, ends it.

@@ -482,18 +482,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             self.apply_words()?;
         }
         if memory.needs_flush() {
-            let mut line = Offset::MAX;
-            for &[at, _] in self.lane.buffers.writes.pairs() {
-                if at & !(LINE - 1) != line {
-                    line = at & !(LINE - 1);
-                    memory.flush(line, LINE);
-                }
-            }
-            // R3 of the power study: the version lines too, while still locked.
-            for entry in &self.lane.listed {
-                memory.flush(entry.node, LINE);
-            }
+            self.flush_home();
             memory.drain();
+            memory.committed(self.asked_bytes());
         }
         self.hit(Point::Persisted)?;
         if mutated(Mutation::IdleBeforeUnlock) {
@@ -505,6 +496,34 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         memory.store(self.lane.at + lane::STATE, prepared.in_phase(Phase::Idle).0, Release);
         self.hit(Point::Idle)
+    }
+
+    /// Flushes each line that has a word, and (R3 of the power study) the version lines, still
+    /// locked; a line that is both, once.
+    fn flush_home(&self) {
+        let memory = &self.segment.memory;
+        let Lane { listed, buffers, .. } = &*self.lane;
+        let (pairs, owners) = (buffers.writes.pairs(), buffers.writes.entries());
+        let mut next = 0;
+        for entry in listed {
+            memory.flush(entry.node, LINE);
+            let mut last = entry.node;
+            while next < pairs.len() && (listed.len() == 1 || owners[next] == entry.number) {
+                let line = pairs[next][0] & !(LINE - 1);
+                if line != last && line != entry.node {
+                    memory.flush(line, LINE);
+                }
+                last = line;
+                next += 1;
+            }
+        }
+    }
+
+    /// Bytes of fills and words.
+    fn asked_bytes(&self) -> u64 {
+        let buffers = &self.lane.buffers;
+        let fills: usize = buffers.fills().map(|fill| fill.len).sum();
+        fills as u64 + buffers.writes.len() as u64 * 8
     }
 
     /// Step 5: stores the targets, freed nodes first, descriptors and extent maps last (E3).

@@ -356,6 +356,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.release_boards();
     }
 
+    /// Whether a thread of this process is inside an operation that writes.
+    pub fn is_busy(&self) -> bool {
+        (0..SLOTS).any(|index| self.lanes.try_slot(index).is_none())
+    }
+
     /// Phase of the record of `lane`.
     pub(crate) fn phase_of(&self, lane: u16) -> Option<Phase> {
         State(Record::state(&self.memory, &self.geometry, lane).0).phase()

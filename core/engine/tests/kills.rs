@@ -8,7 +8,7 @@ use common::*;
 fn decided(point: Point, medium: Medium) -> bool {
     let first = match medium {
         Medium::Volatile => Point::Committed,
-        Medium::CacheLine => Point::Fenced,
+        Medium::CacheLine | Medium::Cache => Point::Fenced,
     };
     point as u8 >= first as u8 && point as u8 <= Point::Idle as u8
 }

@@ -22,6 +22,29 @@ pub(crate) enum Method {
     /// `msync` of the pages, where no instruction is known.
     #[cfg_attr(target_arch = "x86_64", allow(dead_code))]
     Pages,
+    /// Nothing: the caches are durable.
+    Nothing,
+}
+
+impl Method {
+    /// What people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Method::WriteBack => "clwb",
+            #[cfg(target_arch = "x86_64")]
+            Method::Optimised => "clflushopt",
+            #[cfg(target_arch = "x86_64")]
+            Method::Ordered => "clflush",
+            Method::Pages => "msync",
+            Method::Nothing => "nothing",
+        }
+    }
+}
+
+/// What writes a line back on this processor: "clwb", "clflushopt", "clflush" or "msync".
+pub fn flush_method() -> &'static str {
+    method().name()
 }
 
 /// The best method of this processor. A mapping asks once.
@@ -76,6 +99,7 @@ pub(crate) unsafe fn lines(method: Method, place: *mut u8, len: usize) {
         Method::Ordered => each_line(place, len, |line| unsafe {
             asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags));
         }),
+        Method::Nothing => {}
         Method::Pages => {
             let skew = place.addr() % page_size();
             // SAFETY: the pages are mapped. A failure is an input/output error of the file, which
@@ -164,7 +188,7 @@ mod tests {
             let base = mmap_anonymous(std::ptr::null_mut(), length, access, MapFlags::PRIVATE);
             let base: *mut u8 = base.unwrap().cast();
             base.write_bytes(7, length);
-            let mut methods = vec![Method::Pages, method()];
+            let mut methods = vec![Method::Pages, Method::Nothing, method()];
             #[cfg(target_arch = "x86_64")]
             methods.push(Method::Ordered);
             for method in methods {

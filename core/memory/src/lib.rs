@@ -32,6 +32,8 @@ mod lock;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+mod media;
+#[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
 mod sigbus;
@@ -44,11 +46,17 @@ pub use core::sync::atomic::Ordering;
 pub use plain::Plain;
 
 #[cfg(not(loom))]
+pub use flush::flush_method;
+#[cfg(not(loom))]
 pub use fork::generation;
 #[cfg(not(loom))]
 pub use lock::LockFile;
 #[cfg(not(loom))]
 pub use mapping::{Access, MapError, Mapped};
+#[cfg(not(loom))]
+pub use media::{COUNTS, Latency, Media, Survival};
+#[cfg(not(loom))]
+pub use region::is_dax;
 #[cfg(not(loom))]
 pub use tap::Tap;
 
@@ -66,6 +74,8 @@ pub enum Medium {
     Volatile,
     /// The store's cache line must be flushed and a fence drained: persistent memory.
     CacheLine,
+    /// The processor's caches are durable themselves (eADR): draining is enough.
+    Cache,
 }
 
 /// Shared memory.
@@ -116,6 +126,11 @@ pub trait Memory {
 
     /// Waits until all that this thread flushed is durable. Nothing where the medium needs none.
     fn drain(&self);
+
+    /// A transaction that wrote `bytes`, its record apart, has ended: for whoever counts.
+    fn committed(&self, bytes: u64) {
+        let _ = bytes;
+    }
 
     /// Whether durability needs [`Memory::flush`] and [`Memory::drain`].
     fn needs_flush(&self) -> bool;

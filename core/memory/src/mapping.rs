@@ -11,6 +11,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::param::page_size;
 
 use crate::flush::{self, Method};
+use crate::media::{Media, Survival};
 use crate::region::{HUGE_PAGE, Region};
 use crate::sigbus::Guard;
 use crate::tap::{Socket, Tap};
@@ -77,6 +78,8 @@ pub struct Mapped {
     /// Whether huge pages are asked for: not after the system once had none.
     huge: AtomicBool,
     socket: Socket,
+    /// Where flushed lines go, if the medium is an emulation.
+    media: Option<Box<Media>>,
     fd: OwnedFd,
 }
 
@@ -121,21 +124,49 @@ impl Mapped {
             .filter(|bytes| (1..=isize::MAX as u64).contains(bytes))
             .ok_or(MapError::BadSize(reserve_bytes))?;
         let refused = |source: io::Error| MapError::Refused { reserve: bytes, source };
-        let on_lines = medium == Medium::CacheLine;
+        let flushes = match medium {
+            Medium::Volatile => None,
+            Medium::CacheLine => Some(flush::method()),
+            Medium::Cache => Some(Method::Nothing),
+        };
         let fd = fcntl_dupfd_cloexec(fd, 0).map_err(|e| refused(e.into()))?;
         let huge = huge && is_tmpfs(fd.as_fd());
         let map = if huge { Region::map_aligned } else { Region::map };
-        let region = map(fd.as_fd(), bytes, access, on_lines).map_err(refused)?;
+        let region = map(fd.as_fd(), bytes, access, flushes.is_some()).map_err(refused)?;
         let guard = Guard::watch(region.window()).map_err(refused)?;
         Ok(Mapped {
             guard: guard.ok_or(MapError::TooMany)?,
             region,
             limit: AtomicU64::new(0),
-            flushes: on_lines.then(flush::method),
+            flushes,
             huge: AtomicBool::new(huge),
             socket: Socket::default(),
+            media: None,
             fd,
         })
+    }
+
+    /// Lets flushed lines go to an emulated medium.
+    pub fn emulate(&mut self, media: Media) {
+        self.media = Some(Box::new(media));
+    }
+
+    /// The emulated medium, if it is one.
+    pub fn media(&self) -> Option<&Media> {
+        self.media.as_deref()
+    }
+
+    /// The power of an emulated medium fails, see [`Survival`]. Nobody else may have it mapped for
+    /// writing. Returns how many lines were at stake and how many of them survived; none where
+    /// nothing is emulated.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn crash(&self, survival: Survival, seed: u64) -> io::Result<(u64, u64)> {
+        match &self.media {
+            Some(media) => media.crash(self.window(), self.fd.as_fd(), survival, seed),
+            None => Ok((0, 0)),
+        }
     }
 
     /// Raises [`Memory::limit`] to `end`, at most to the reservation's; it never falls.
@@ -162,6 +193,9 @@ impl Mapped {
         // A signal undoes the whole step on tmpfs: smaller ones get between frequent signals.
         const SMALLEST_STEP: u64 = 1 << 20;
         let end = at.checked_add(len).ok_or(Errno::FBIG)?;
+        if let Some(media) = &self.media {
+            media.back(at, len)?;
+        }
         let (mut done, mut step) = (at, len);
         while done < end {
             let piece = step.min(end - done);
@@ -340,6 +374,9 @@ impl Memory for Mapped {
     fn flush(&self, at: Offset, len: u64) {
         if let Some(method) = self.flushes {
             self.flush_by(method, at, len);
+            if let Some(media) = &self.media {
+                media.flushed(at, len);
+            }
         }
     }
 
@@ -351,6 +388,19 @@ impl Memory for Mapped {
             } else {
                 self.drain_slowly();
             }
+            if let Some(media) = &self.media {
+                media.fence(self.window());
+                if media.poisoned() {
+                    self.guard.poison();
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn committed(&self, bytes: u64) {
+        if let Some(media) = &self.media {
+            media.committed(bytes);
         }
     }
 

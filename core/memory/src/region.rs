@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::param::page_size;
 
 use crate::mapping::Access;
 use crate::words::Window;
@@ -121,6 +123,27 @@ impl Region {
     /// Whether the kernel keeps the file's metadata as durable as its flushed lines (`MAP_SYNC`).
     pub(crate) fn is_synchronous(&self) -> bool {
         self.synchronous
+    }
+}
+
+/// Whether the system says that the file is accessed directly (`STATX_ATTR_DAX`), and whether it
+/// grants a mapping that is durable with its flushed lines (`MAP_SYNC`).
+///
+/// # Errors
+/// Those of `statx`, and of a mapping for other reasons.
+pub fn is_dax(fd: BorrowedFd<'_>) -> io::Result<(bool, bool)> {
+    let found = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    let direct = found.stx_attributes.contains(StatxAttributes::DAX);
+    let flags = MapFlags::SHARED_VALIDATE | MapFlags::SYNC;
+    // SAFETY: a fresh place of the kernel's choice, taken away before anything uses it.
+    match unsafe { mmap(ptr::null_mut(), page_size(), ProtFlags::READ, flags, fd, 0) } {
+        Ok(base) => {
+            // SAFETY: mapped just now, and nobody knows of it.
+            unsafe { munmap(base, page_size()) }?;
+            Ok((direct, true))
+        }
+        Err(Errno::OPNOTSUPP | Errno::INVAL) => Ok((direct, false)),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -11,8 +11,10 @@ use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use vasmem_engine::os::{OsHost, Sleeper};
-use vasmem_engine::{Error, Invariant, Patience, Reading, Result, Segment, Transaction};
-use vasmem_memory::{Mapped, Memory};
+use vasmem_engine::{
+    Error, Holder, Invariant, Patience, Reading, Result, Segment, Transaction, format,
+};
+use vasmem_memory::{Mapped, Memory, Survival};
 
 /// The engine over a mapped file.
 pub type Engine = Segment<Mapped, OsHost>;
@@ -78,6 +80,38 @@ impl Attached {
         let done = self.sync_if_last(patience);
         self.engine.release_all();
         done
+    }
+
+    /// The power of an emulated medium fails, which ends this attachment; the next one recovers.
+    /// `None`, and nothing has happened, while others are attached for writing.
+    ///
+    /// # Errors
+    /// Those of the system; `Timeout` if a thread of this process does not come to an end.
+    pub fn crash(
+        &self,
+        patience: &mut dyn Patience,
+        survival: Survival,
+        seed: u64,
+    ) -> Result<Option<(u64, u64)>> {
+        let host = self.engine.host()?;
+        if !host.attach(true)? {
+            return Ok(None);
+        }
+        if self.closed.swap(true, Relaxed) {
+            return Ok(Some((0, 0)));
+        }
+        self.abandon();
+        let mut round = 0;
+        while self.engine.is_busy() {
+            patience.pause(round, Holder::Conflicts)?;
+            round += 1;
+        }
+        self.engine.release_all();
+        let done = self.engine.memory.crash(survival, seed)?;
+        // No boot has this id, so the next attachment recovers as after a real one.
+        format::set_boot(&self.engine.memory, [0; 2]);
+        host.detach()?;
+        Ok(Some(done))
     }
 
     /// Leaves a medium with a mark as `close` does, and ends nothing.

@@ -5,6 +5,7 @@ mod attached;
 mod btree;
 mod counter;
 mod descriptor;
+mod emulation;
 mod error;
 mod hashmap;
 mod info;
@@ -55,6 +56,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<typed::TypedMap>()?;
     module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;
+    module.add("flush_method", vasmem_memory::flush_method())?;
+    module.add_function(wrap_pyfunction!(emulation::is_dax, module)?)?;
+    module.add_function(wrap_pyfunction!(emulation::make_media, module)?)?;
     module.add_function(wrap_pyfunction!(leaving::leave_all, module)?)?;
     Ok(())
 }

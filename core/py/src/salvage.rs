@@ -356,9 +356,9 @@ impl Damaged {
     fn new(fd: i32, name: String) -> PyResult<Damaged> {
         let fd = crate::descriptor::duplicate(fd).map_err(PyErr::from)?;
         let raise = |error| exception(&name, None, error, None);
-        let probe = map(fd.as_fd(), HEADER_BYTES, Access::ReadOnly, false)?;
+        let probe = map(fd.as_fd(), HEADER_BYTES, Access::ReadOnly)?;
         let geometry = format::open_damaged(&probe, probe.file_size()?).map_err(raise)?;
-        let memory = map(fd.as_fd(), geometry.size_limit, Access::ReadOnly, false)?;
+        let memory = map(fd.as_fd(), geometry.size_limit, Access::ReadOnly)?;
         memory.raise_limit(geometry.size_limit);
         let is_other_boot = format::is_other_boot(&memory, boot_id().map_err(raise)?);
         let engine = EngineSegment::new(memory, None, geometry).lenient(is_other_boot);

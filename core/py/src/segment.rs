@@ -1,6 +1,7 @@
 //! `_core.Segment`: formatting, attaching, and what concerns all structures.
 
 use crate::attached::{Attached, Engine};
+use crate::emulation::{Model, emulate};
 use crate::error::Kind as Exception;
 use crate::raise::{Room, exception};
 use crate::reading;
@@ -46,22 +47,29 @@ fn duplicate(fd: i32) -> PyResult<OwnedFd> {
 ///
 /// # Errors
 /// `VasmemError` where the system has no addresses for it.
-pub fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access, flush: bool) -> PyResult<Mapped> {
-    map_as(fd, bytes, access, flush, false)
+pub fn map(fd: BorrowedFd<'_>, bytes: u64, access: Access) -> PyResult<Mapped> {
+    map_as(fd, bytes, access, Medium::Volatile, false)
 }
 
 fn map_as(
     fd: BorrowedFd<'_>,
     bytes: u64,
     access: Access,
-    flush: bool,
+    medium: Medium,
     huge: bool,
 ) -> PyResult<Mapped> {
-    let medium = if flush { Medium::CacheLine } else { Medium::Volatile };
     let map = if huge { Mapped::map_huge } else { Mapped::map };
     map(fd, bytes, access, medium).map_err(|error| {
         Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
     })
+}
+
+fn medium(flush: bool, eadr: bool) -> Medium {
+    match (flush, eadr) {
+        (false, _) => Medium::Volatile,
+        (true, false) => Medium::CacheLine,
+        (true, true) => Medium::Cache,
+    }
 }
 
 /// Boot of the last writer: recovers where it was another one, and notes the present one.
@@ -96,7 +104,8 @@ impl Segment {
     #[new]
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge))]
+    #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge,
+        eadr=false, media_fd=None, model=None))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -106,11 +115,14 @@ impl Segment {
         flush: bool,
         marked: bool,
         huge: bool,
+        eadr: bool,
+        media_fd: Option<i32>,
+        model: Option<Model>,
     ) -> PyResult<Segment> {
         let fd = duplicate(fd)?;
         let raise = |error| exception(&name, None, error, None);
         let access = if readonly { Access::ReadOnly } else { Access::ReadWrite };
-        let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access, flush)?;
+        let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access)?;
         let geometry = loop {
             let bytes = probe.file_size()?;
             match format::open(&probe, bytes, !readonly) {
@@ -121,7 +133,11 @@ impl Segment {
             }
         };
         drop(probe);
-        let memory = map_as(fd.as_fd(), geometry.size_limit, access, flush, huge)?;
+        let medium = medium(flush, eadr);
+        let mut memory = map_as(fd.as_fd(), geometry.size_limit, access, medium, huge)?;
+        if let Some(media_fd) = media_fd {
+            emulate(&mut memory, &geometry, fd.as_fd(), media_fd, model)?;
+        }
         let mut host = None;
         match lock_fd {
             Some(lock_fd) if !readonly => {
@@ -155,7 +171,8 @@ impl Segment {
     #[staticmethod]
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (fd, *, name, size, max_size, flush, marked, huge))]
+    #[pyo3(signature = (fd, *, name, size, max_size, flush, marked, huge,
+        media_fd=None, model=None))]
     fn format(
         fd: i32,
         name: &str,
@@ -164,6 +181,8 @@ impl Segment {
         flush: bool,
         marked: bool,
         huge: bool,
+        media_fd: Option<i32>,
+        model: Option<Model>,
     ) -> PyResult<()> {
         let mut random = [0; 24];
         getrandom(&mut random)?;
@@ -180,7 +199,11 @@ impl Segment {
         let geometry = Geometry::new(max_size, seed, uuid.try_into()?);
         let (header, end) = format::first_bytes(&geometry, size);
         let fd = duplicate(fd)?;
-        let memory = map_as(fd.as_fd(), geometry.size_limit, Access::ReadWrite, flush, huge)?;
+        let (access, medium) = (Access::ReadWrite, medium(flush, false));
+        let mut memory = map_as(fd.as_fd(), geometry.size_limit, access, medium, huge)?;
+        if let Some(media_fd) = media_fd {
+            emulate(&mut memory, &geometry, fd.as_fd(), media_fd, model)?;
+        }
         let free_bytes = memory.free_bytes();
         let full = |error: std::io::Error| {
             if !error::is_out_of_space(&error) {
