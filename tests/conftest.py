@@ -27,6 +27,7 @@ BACKENDS = ("shm", "file", "dax")
 collect_ignore_glob = [] if os.geteuid() == 0 else ["test_permissions_*.py"]
 # For tests of what an emulated medium has no part in.
 PLAIN = pytest.mark.parametrize("backend", ["shm", "file"], indirect=True)
+EMULATED = pytest.mark.parametrize("backend", ["dax"], indirect=True)
 HOME = pytest.StashKey[Path]()
 
 

@@ -129,6 +129,7 @@ PYTHON_ARROWS = {
     "vasmem.cli.facts": {"cli", "errors", "opening", "segment", "sizes"},
     "vasmem.cli.listing": {"cli", "errors", "listing", "opening", "sizes"},
     "vasmem.cli.opening": {"cli", "errors", "listing", "opening", "segment"},
+    "vasmem.cli.nvm": {"cli", "opening"},
     "vasmem.cli.restoring": {"backup", "cli"},
     "vasmem.cli.salvaging": {"cli", "damage"},
     "vasmem.cli.scan": {"_core", "cli", "errors", "opening", "queues", "sets"},

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vasmem.cli import data, dump, facts, listing, restoring, salvaging, scan
+from vasmem.cli import data, dump, facts, listing, nvm, restoring, salvaging, scan
 from vasmem.cli.output import NotFound, complain
 from vasmem.errors import SegmentNotFound, VasmemError
 
@@ -55,6 +55,7 @@ for command, name in (
     (scan.scan, "scan"),
     (listing.rm, "rm"),
     (facts.check, "check"),
+    (nvm.nvm, "nvm"),
     (dump.dump, "dump"),
     (dump.load, "load"),
     (restoring.restore, "restore"),
