@@ -117,8 +117,8 @@ pub fn free_lines<M: Memory, H: Host>(
     block: Offset,
     kind: Kind,
 ) -> Result<()> {
-    for line in (block..block + kind.block_bytes()).step_by(LINE as usize) {
-        let view: Touched = tx.read(None, line, kind)?;
+    for within in (0..kind.block_bytes()).step_by(LINE as usize) {
+        let view: Touched = tx.read(None, block.wrapping_add(within), kind)?;
         tx.free_node(&view);
     }
     tx.free(block)

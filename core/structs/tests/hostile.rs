@@ -9,6 +9,7 @@ use vasmem_engine::layout::{GRANULE, Kind, LINE, descriptor, header};
 use vasmem_engine::version::Version;
 use vasmem_engine::{Error, Glance, Invariant, Memory, Offset, directory};
 use vasmem_memory::Medium;
+use vasmem_structs::Queue;
 use vasmem_structs::check::check;
 use vasmem_structs::hashmap::{Hash, HashMap};
 
@@ -130,4 +131,15 @@ fn a_check_tells_a_bounded_number_of_violations() {
         (2..8).for_each(|word| segment.memory.store(at + word * 8, u64::MAX, Relaxed));
     }
     assert_eq!(check(&segment, &mut patient()).unwrap().len(), 10_000);
+}
+
+#[test]
+fn a_queue_with_a_table_at_the_end_of_all_addresses_is_not_removed() {
+    let (_files, segment, _) = filled(10);
+    let root = segment.write(&mut patient(), |tx| Queue::create(tx, ("queue", 0), 8, 5)).unwrap();
+    let queue = segment.read(&mut patient(), |peek| Queue::at(peek, root)).unwrap();
+    // The second table of slots, which so short a queue never has.
+    segment.memory.store(root.node + 5 * LINE + 16, u64::MAX - (LINE - 1), Relaxed);
+    let removed = segment.write(&mut patient(), |tx| queue.remove(tx, "queue"));
+    assert!(matches!(removed, Err(Error::Corrupted { .. })));
 }

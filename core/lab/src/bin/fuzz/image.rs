@@ -1,7 +1,8 @@
 //! The segment that is mutated: built once, and brought back to what it was after every input.
 
-use crate::arrays;
+use crate::{arrays, small, typed};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vasmem_engine::host::{Host, Patience};
 use vasmem_engine::lab::{Action, Point};
 use vasmem_engine::layout::{GRANULE, LINE};
-use vasmem_engine::{Error, Geometry, Holder, Result, Segment, format};
+use vasmem_engine::{Error, Geometry, Holder, Result, Segment, Transaction, format};
 use vasmem_memory::{Access, Mapped, Medium, Memory, Offset, Tap};
 use vasmem_structs::{BTree, HashMap};
 
@@ -54,15 +55,16 @@ impl Patience for Impatient {
 }
 
 pub type Attached = Segment<Mapped, Alone>;
+pub type Underway<'a> = Transaction<'a, Mapped, Alone>;
 
-/// Names of the maps. The last is small, the third has large values.
-pub const MAPS: [&str; 5] = ["grown", "short", "large", "single", "few"];
+/// Names of the maps. The third has large values, the last has none, as a set.
+pub const MAPS: [&str; 6] = ["grown", "short", "large", "single", "few", "set"];
 /// Names of the B-trees. The second has keys with long beginnings in common, and large values.
 pub const TREES: [&str; 3] = ["tree", "long", "root"];
 const MAX_BYTES: u64 = 6 << 20;
 const SIZE_BYTES: u64 = 1 << 20;
 /// Lanes that the image has.
-pub const LANES: u64 = 8;
+pub const LANES: u64 = 9;
 
 /// Lines that were written since the image was last whole.
 #[derive(Default)]
@@ -102,6 +104,8 @@ pub struct Places {
     pub lanes: Vec<Offset>,
     pub tables: Vec<Offset>,
     pub nodes: Vec<Offset>,
+    /// The same by their kind.
+    pub kinds: Vec<Vec<Offset>>,
     pub blocks: Vec<Offset>,
 }
 
@@ -143,7 +147,7 @@ impl Image {
                 HashMap::create(tx, name, 0, number as u64 + 1)
             })?;
             maps.push(map);
-            let keys = [1500, 40, 12, 1, 5][number];
+            let keys = [1500, 40, 12, 1, 5, 60][number];
             for key in 0..keys {
                 put(&segment, &map, key, &value(number as u64, key))?;
             }
@@ -155,14 +159,30 @@ impl Image {
         }
         let trees = self.plant(&segment)?;
         arrays::make(&segment)?;
+        typed::make(&segment)?;
+        small::make(&segment)?;
         drop(segment);
-        // Each of these dies in a commit of its own map, the last ones in one of trees, of arrays.
+        // Each of these dies in a commit of its own map, the last ones in one of trees, of small
+        // structures and typed maps, of arrays: the last locks where granules come from.
         self.die(1, Point::Committed, &maps[0], 60)?;
         self.die(2, Point::Validated, &maps[1], 3)?;
         self.die(3, Point::Fenced, &maps[3], 1)?;
         self.die(4, Point::Committed, &maps[4], 2)?;
         self.die_in_tree(5, &trees)?;
-        expect_death(arrays::die(&self.attach(6, Medium::CacheLine)?))
+        self.die_in_others(6)?;
+        expect_death(arrays::die(&self.attach(7, Medium::CacheLine)?))
+    }
+
+    fn die_in_others(&self, first: u16) -> Result<()> {
+        let segment = self.attach(first, Medium::CacheLine)?;
+        let (typed, small) = (typed::prepare(&segment)?, small::prepare(&segment)?);
+        let died = segment.write(&mut Impatient::default(), |tx| {
+            typed(tx)?;
+            small(tx)?;
+            segment.switches.arm(Point::Committed, 0, Action::Return);
+            Ok(())
+        });
+        expect_death(died)
     }
 
     fn plant(&self, segment: &Attached) -> Result<Vec<BTree>> {
@@ -246,18 +266,22 @@ impl Image {
             }
             places.lanes.extend(words(at + 32, at + geometry.lane_bytes));
         }
+        let mut kinds = BTreeMap::<u8, Vec<Offset>>::new();
         let mut granule = geometry.heap_at;
         while granule < self.end {
             let region = geometry.region_of(granule);
             if granule < region.data_at() {
                 places.tables.extend(words(granule, (granule + GRANULE).min(self.end)));
             } else if segment.kind_at(granule).is_node() {
+                let kind = segment.kind_at(granule).0;
+                kinds.entry(kind).or_default().extend(words(granule, granule + GRANULE));
                 places.nodes.extend(words(granule, granule + GRANULE));
             } else {
                 places.blocks.extend(words(granule, granule + GRANULE));
             }
             granule += GRANULE;
         }
+        places.kinds = kinds.into_values().filter(|words| !words.is_empty()).collect();
         Ok(())
     }
 
@@ -340,13 +364,14 @@ pub fn key_bytes(key: u64) -> Vec<u8> {
     format!("key {key}").into_bytes()
 }
 
-/// Values of a map: short, of several blocks' sizes, or large up to extents.
+/// Values of a map: none, short, of several blocks' sizes, or large up to extents.
 pub fn value(map: u64, key: u64) -> Vec<u8> {
     let bytes = match (map, key % 4) {
         (2, 0) => 20_000,
         (2, _) => 4_500 + key * 700,
         (0, 0) => 100,
         (0, _) => 8,
+        (5, _) => 0,
         _ => 24 + key % 7 * 60,
     };
     vec![key as u8; bytes as usize]

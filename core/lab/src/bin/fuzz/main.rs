@@ -8,7 +8,9 @@ mod image;
 mod mutate;
 mod operate;
 mod random;
+mod small;
 mod trees;
+mod typed;
 mod worker;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};

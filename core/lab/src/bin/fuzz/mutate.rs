@@ -14,7 +14,9 @@ pub fn segment(image: &Image, random: &mut Random) {
             0 => &places.header,
             1..=3 => &places.lanes,
             4..=6 => &places.tables,
-            7..=11 => &places.nodes,
+            7..=9 => &places.nodes,
+            // Those of which there are few, too.
+            10 | 11 => &places.kinds[random.below(places.kinds.len() as u64) as usize],
             12..=14 => &places.blocks,
             _ => {
                 let at = image.heap_at + random.below(image.end - image.heap_at);

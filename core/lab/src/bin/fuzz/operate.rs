@@ -1,9 +1,8 @@
 //! What is done with a mutated segment: everything that a program could.
 
-use crate::arrays;
 use crate::image::{Alone, Attached, Image, Impatient, LANES, MAPS, key_bytes, value};
 use crate::random::Random;
-use crate::trees;
+use crate::{arrays, small, trees, typed};
 use vasmem_engine::access::{Access, Reading};
 use vasmem_engine::{Error, Result, directory};
 use vasmem_memory::Medium;
@@ -78,11 +77,12 @@ fn open(segment: &Attached, name: &str) -> Result<HashMap> {
 
 /// One operation.
 fn one(segment: &Attached, random: &mut Random, reads_only: bool) -> Result<()> {
-    if random.one_in(3) {
-        return trees::one(segment, random, reads_only);
-    }
-    if random.one_in(4) {
-        return arrays::one(segment, random, reads_only);
+    match random.below(12) {
+        0..=2 => return trees::one(segment, random, reads_only),
+        3 | 4 => return arrays::one(segment, random, reads_only),
+        5 | 6 => return typed::one(segment, random, reads_only),
+        7 | 8 => return small::one(segment, random, reads_only),
+        _ => {}
     }
     let name = random.pick(&MAPS);
     match random.below(if reads_only { 8 } else { 20 }) {
@@ -169,7 +169,7 @@ fn writes(segment: &Attached, map: &HashMap, random: &mut Random) -> Result<()> 
 
 fn change(segment: &Attached, map: &HashMap, random: &mut Random) -> Result<()> {
     let (key, what, number) = (some_key(random), random.below(6), random.below(40));
-    let new = value(random.below(4), number);
+    let new = value(random.below(6), number);
     let mut record = Vec::new();
     let mut patience = Impatient::default();
     let mut lane = segment.lane(&mut patience)?;
