@@ -425,7 +425,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &bytes);
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
-            memory.flush(fill.at, fill.len as u64);
+            if !mutated(Mutation::FillsNotFlushed) {
+                memory.flush(fill.at, fill.len as u64);
+            }
             match fill.source {
                 Source::Arena(from) if fill.node_bytes == 0 && !fenced => {
                     sum = sum_bytes(sum, &lane.buffers.arena[from..from + fill.len]);
@@ -438,11 +440,15 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         memory.store(lane.at + lane::SUM, sum, Relaxed);
         let inline = bytes.len().min(self.segment.geometry.inline_words() as usize * 8);
-        memory.flush(lane.at, lane::ENTRIES + inline as u64);
+        if !mutated(Mutation::RecordNotFlushed) {
+            memory.flush(lane.at, lane::ENTRIES + inline as u64);
+        }
         if bytes.len() > inline {
             memory.flush(lane.continuation.0, (bytes.len() - inline) as u64);
         }
-        memory.drain();
+        if !mutated(Mutation::RecordNotDrained) {
+            memory.drain();
+        }
     }
 
     fn apply_words(&self) -> Result<()> {
@@ -482,8 +488,12 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             self.apply_words()?;
         }
         if memory.needs_flush() {
-            self.flush_home();
-            memory.drain();
+            if !mutated(Mutation::HomeNotFlushed) {
+                self.flush_home();
+            }
+            if !mutated(Mutation::HomeNotDrained) {
+                memory.drain();
+            }
             memory.committed(self.asked_bytes());
         }
         self.hit(Point::Persisted)?;

@@ -192,6 +192,20 @@ numbered! {
         CleanBeforeSync = 43,
         /// A commit goes on before the medium knows that the mark is no longer CLEAN.
         DirtyNotSynced = 44,
+        /// Power: fence 1 is left out.
+        RecordNotDrained = 45,
+        /// Power: the record is not flushed.
+        RecordNotFlushed = 46,
+        /// Power, R2: space that nothing points to yet is not flushed.
+        FillsNotFlushed = 47,
+        /// Power: fence 2 is left out.
+        HomeNotDrained = 48,
+        /// Power: lines of words and versions are not flushed.
+        HomeNotFlushed = 49,
+        /// Power, R4: recovery leaves out the fence between words and targets, and its flushes.
+        RedoneNotDurable = 50,
+        /// Power, R7: the bump of the incarnation is not durable before all else.
+        BumpNotDurable = 51,
     }
 }
 

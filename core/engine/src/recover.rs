@@ -229,7 +229,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
                     let (at, value) = record.word(index);
                     self.redo_word(lane, at, value)?;
                 }
-                self.persist(listed.node, LINE);
+                if !mutated(Mutation::RedoneNotDurable) {
+                    self.persist(listed.node, LINE);
+                }
                 self.switches.hit(Point::RecoveryApplied)?;
                 left.push(listed);
             }
@@ -247,7 +249,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             return Err(Error::corrupted(Invariant::Record, at));
         }
         self.memory.store(at, value, Relaxed);
-        self.persist(at, 8);
+        if !mutated(Mutation::RedoneNotDurable) {
+            self.persist(at, 8);
+        }
         Ok(())
     }
 
@@ -281,8 +285,10 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn recover_power_failure(&self) -> Result<()> {
         let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(1);
         self.memory.store(header::INCARNATION, incarnation, Release);
-        self.memory.flush(header::INCARNATION, 8);
-        self.memory.drain();
+        if !mutated(Mutation::BumpNotDurable) {
+            self.memory.flush(header::INCARNATION, 8);
+            self.memory.drain();
+        }
         if self.marked {
             self.memory.sync()?;
         }

@@ -25,6 +25,7 @@ const EXCLUDED: Catcher = of("kills", "a_recovery_that_others_finished_meanwhile
 const DEAD_HOLDER: Catcher = of("kills", "a_dead_token_holder_stops_nobody");
 const TOKEN_KEPT: Catcher = of("kills", "recovery_of_another_lane_leaves_the_token");
 const POWER: Catcher = of("kills", "power_fails_after_a_kill");
+const HEAP: Catcher = of("heap", "the_heap_is_whole_after_power_failures");
 const NESTED: Catcher = of("explore", "nested_schedules_with_kills_are_serial");
 const ORDER: Catcher = of("counterexamples", "locks_are_taken_in_one_order");
 const E1: Catcher = of("counterexamples", "e1_what_was_only_read_cannot_change_before_the_commit");
@@ -98,5 +99,8 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         PinnedFreed => &[PINNED_STAYS],
         CleanBeforeSync => &[DEAD_MARKER],
         DirtyNotSynced => &[MARK],
+        RecordNotDrained | RecordNotFlushed | HomeNotDrained | HomeNotFlushed => &[POWER, HEAP],
+        FillsNotFlushed | BumpNotDurable => &[HEAP],
+        RedoneNotDurable => &[POWER],
     }
 }
