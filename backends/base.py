@@ -1,8 +1,7 @@
 """The contract of a backend. `tests/contract.py` checks it for every backend there is.
 
 A backend imports the standard library, `vasmem.errors` and `vasmem.promises`, and may ask the core
-what the system grants for a file. It does not know the format of a segment, and locks no bytes of
-it.
+about a file. It does not know the format of a segment, and locks no bytes of it.
 """
 
 import os

@@ -20,15 +20,13 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from vasmem.backends import companions
+from vasmem.backends import companions, copies, nameless
 from vasmem.backends.base import Attributes, Opened
 from vasmem.backends.owners import check_owner, denied, user_name
 from vasmem.errors import (
     BackendUnavailable,
     FormatMismatch,
     PermissionDenied,
-    SegmentExists,
-    SegmentFull,
     SegmentNotFound,
 )
 
@@ -36,7 +34,6 @@ from vasmem.errors import (
 NAME_BYTES_MAX = 200
 DIRECTORY_MODE = 0o1777
 _LOCK_NAME = re.compile(r"\.(.+)\.(\d+)\.vasmem\.lock", re.DOTALL)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # A name may come and go between two looks at it; who meets that more often than this gives up.
 _TRIES_MAX = 100
 
@@ -58,13 +55,13 @@ def create(
         )
     sweep(directory_fd)
     if _inode(directory_fd, name) is not None:
-        raise _exists_error(url)
-    made = Opened(_nameless(directory_fd, mode, url), None)
+        raise nameless.exists_error(url)
+    made = Opened(nameless.make(directory_fd, mode, url), None)
     try:
-        lock_fd = _nameless(directory_fd, companions.lock_mode(mode), url)
+        lock_fd = nameless.make(directory_fd, companions.lock_mode(mode), url)
         made = replace(made, lock_fd=lock_fd)
         if emulated:
-            made = replace(made, media_fd=_nameless(directory_fd, mode, url))
+            made = replace(made, media_fd=nameless.make(directory_fd, mode, url))
         fcntl.flock(lock_fd, fcntl.LOCK_EX)
         fill(made)
         _link_all(directory_fd, name, url, made)
@@ -86,35 +83,13 @@ def _link_all(directory_fd: int, name: str, url: str, made: Opened) -> None:
     try:
         for fd, companion in files:
             if fd is not None:
-                _link(directory_fd, fd, companion, f"the file {companion} of {url}")
+                nameless.link(directory_fd, fd, companion, f"the file {companion} of {url}")
                 linked.append(companion)
-        _link(directory_fd, made.fd, name, url)
+        nameless.link(directory_fd, made.fd, name, url)
     except BaseException:
         for companion in reversed(linked):
             os.unlink(companion, dir_fd=directory_fd)
         raise
-
-
-def add_media(
-    directory_fd: int, name: str, url: str, segment_fd: int, fill: Callable[[int], None]
-) -> int:
-    """Give a segment that was copied here a medium of its own, filled before it has a name."""
-    segment = os.fstat(segment_fd)
-    companion = companions.media_name(name, segment.st_ino)
-    fd = _nameless(directory_fd, stat.S_IMODE(segment.st_mode), url)
-    try:
-        fill(fd)
-        _link(directory_fd, fd, companion, f"the file {companion} of {url}")
-    except SegmentExists:  # another process was faster
-        os.close(fd)
-        found = companions.open_media(directory_fd, name, url, segment_fd, readonly=False)
-        if found is None:
-            raise not_found(url) from None
-        return found
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def open_pair(
@@ -133,11 +108,7 @@ def open_pair(
             if lock_fd is not None:
                 return Opened(fd, lock_fd)
             if _inode(directory_fd, name) == found.st_ino:
-                lock = companions.lock_name(name, found.st_ino)
-                raise FormatMismatch(
-                    f"{url} has lost its lock file {lock}, so nobody can write it safely; "
-                    "attach it with readonly=True to save the data, then remove it"
-                )
+                copies.adopt(directory_fd, name, url, fd)
         except BaseException:
             os.close(fd)
             raise
@@ -156,7 +127,10 @@ def attributes(directory_fd: int, name: str, url: str) -> Attributes:
     companion = companions.lock_name(name, found.st_ino)
     missing = _inode(directory_fd, companion) is None
     if missing and _inode(directory_fd, name) == found.st_ino:
-        note = f"has lost its lock file {companion}: save its data with dump, then remove it"
+        note = (
+            f"has no lock file {companion}: attaching it for writing makes one if it was copied "
+            "here; otherwise save its data with dump, then remove it"
+        )
     size_bytes = found.st_blocks * 512
     mode, owner = stat.S_IMODE(found.st_mode), user_name(found.st_uid)
     return Attributes(name, size_bytes, mode, owner, note)
@@ -242,55 +216,11 @@ def not_found(url: str) -> SegmentNotFound:
     )
 
 
-def _exists_error(url: str) -> SegmentExists:
-    return SegmentExists(
-        f"{url} exists already; attach it with vasmem.attach() or vasmem.open(), or remove it first"
-    )
-
-
-def _full(what: str) -> SegmentFull:
-    return SegmentFull(
-        f"no room for {what}: its file system has no more files or bytes to give; free some "
-        "(df and df -i show it)"
-    )
-
-
 def _inode(directory_fd: int, name: str) -> int | None:
     try:
         return os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return None
-
-
-def _nameless(directory_fd: int, mode: int, url: str) -> int:
-    try:
-        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
-    except PermissionError:
-        raise PermissionDenied(
-            f"you may not create {url}: its directory is not writable for "
-            f"{user_name(os.geteuid())}; ask its owner for mode 1777, as /tmp has"
-        ) from None
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise _full(url) from None
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
-            raise
-        raise BackendUnavailable(
-            f"the file system of {url} has no nameless files (O_TMPFILE); use tmpfs, ext4 or xfs"
-        ) from None
-    os.fchmod(fd, mode)  # the umask has no say here
-    return fd
-
-
-def _link(directory_fd: int, fd: int, name: str, what: str) -> None:
-    try:
-        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
-    except FileExistsError:
-        raise _exists_error(what) from None
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise _full(what) from None
-        raise
 
 
 def _open_segment(directory_fd: int, name: str, url: str, readonly: bool) -> int:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vasmem import _core
-from vasmem.backends import common
+from vasmem.backends import common, copies
 from vasmem.backends.base import Opened
 from vasmem.backends.companions import open_media
 from vasmem.backends.paths import PathBackend
@@ -84,9 +84,10 @@ class DaxBackend(PathBackend):
             ask(opened.fd, url)
             return replace(opened, promises=self.promises)
         if media_fd is None and not readonly:
-            media_fd = common.add_media(
+            copies.add_media(
                 directory_fd, name, url, opened.fd, lambda fd: _core.emulate(opened.fd, fd)
             )
+            media_fd = open_media(directory_fd, name, url, opened.fd, readonly=False)
         return replace(opened, media_fd=media_fd, promises=emulated)
 
 

@@ -14,7 +14,7 @@ from contract import Place, check_backend, make_segment, write_content
 
 import vasmem
 from vasmem import backends
-from vasmem.backends import Backend, Opened, common, companions, owners, shm
+from vasmem.backends import Backend, Opened, common, companions, nameless, owners, shm
 from vasmem.promises import Promises
 
 STRANGER = 65534
@@ -143,12 +143,16 @@ def test_a_lock_file_of_another_owner_is_refused(orders: Backend, place: Place, 
     orders.open(place("orders"), readonly=True, owner=None).close()
 
 
-def test_a_lost_lock_file_leaves_reading(orders: Backend, place: Place, home: Path) -> None:
+def test_a_lost_lock_file_leaves_reading(
+    backend: Backend, place: Place, url: Place, home: Path
+) -> None:
+    vasmem.create(url("orders"), max_size="2M").close()
     (lock,) = home.glob(".orders.*.lock")
     lock.unlink()
     with pytest.raises(vasmem.FormatMismatch, match="readonly=True to save"):
-        orders.open(place("orders"), readonly=False, owner=None)
-    orders.open(place("orders"), readonly=True, owner=None).close()
+        backend.open(place("orders"), readonly=False, owner=None)
+    backend.open(place("orders"), readonly=True, owner=None).close()
+    backend.remove(place("orders"))
 
 
 def test_what_is_no_regular_file_is_no_segment(backend: Backend, place: Place, home: Path) -> None:
@@ -192,9 +196,9 @@ def die_while_creating(backend: Backend, place: Place, step: str) -> None:
         real_link(directory_fd, fd, name, what)
         die()
 
-    real_link = common._link
+    real_link = nameless.link
     if step == "link":
-        common._link = link
+        nameless.link = link
     backend.create(place("orders"), mode=0o600, fill=die if step == "fill" else write_content)
 
 
@@ -202,14 +206,14 @@ def test_the_lock_file_of_a_living_creator_is_left_alone(
     backend: Backend, place: Place, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
-    real_link = common._link
+    real_link = nameless.link
 
     def link(directory_fd: int, fd: int, name: str, what: str) -> None:
         real_link(directory_fd, fd, name, what)
         assert list(backend.list()) == [] or name == "orders"
         seen.append({path.name for path in home.iterdir()})
 
-    monkeypatch.setattr(common, "_link", link)
+    monkeypatch.setattr(nameless, "link", link)
     made = backend.create(place("orders"), mode=0o600, fill=write_content)
     inode = os.fstat(made.fd).st_ino
     names = [

@@ -1,4 +1,5 @@
-"""Power failures of emulated segments: what was acknowledged is there, the rest all or nothing.
+"""Power failures of emulated segments: what was acknowledged is there, the rest all or nothing
+(docs/faults.md, F4 and F5).
 
 VASMEM_SEED repeats a failure; VASMEM_KILLS sets how many kills there are.
 """

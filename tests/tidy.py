@@ -137,6 +137,8 @@ PYTHON_ARROWS = {
     "vasmem.backends": {"backends", "errors"},
     "vasmem.backends.base": {"promises"},
     "vasmem.backends.common": {"backends", "errors"},
+    "vasmem.backends.copies": {"_core", "backends", "errors"},
+    "vasmem.backends.nameless": {"backends", "errors"},
     "vasmem.backends.companions": {"backends", "errors"},
     "vasmem.backends.owners": {"errors"},
     "vasmem.backends.shm": {"backends", "errors", "promises"},

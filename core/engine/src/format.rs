@@ -4,9 +4,9 @@
 use crate::error::{Error, Invariant, Result};
 use crate::layout::{
     FEATURE_PINS, FORMAT_MAJOR, FORMAT_MINOR, GRANULE, Geometry, HEADER_BYTES, HEADER_MIRROR, Kind,
-    LINE, MAGIC, Meta, SIZE_MAX, descriptor, header,
+    LINE, MAGIC, Meta, SIZE_MAX, descriptor, header, lane,
 };
-use crate::record::sum_words;
+use crate::record::{Phase, Record, sum_words};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use vasmem_memory::{Memory, Offset};
 
@@ -87,6 +87,9 @@ fn read_geometry<M: Memory>(memory: &M, file_bytes: u64, writing: bool) -> Resul
     let Some(words) = words else {
         return Err(match memory.load(header::MAGIC, Acquire) {
             MAGIC => Error::corrupted(Invariant::Header, 0),
+            word if word == MAGIC.swap_bytes() => Error::format(
+                "it is of a machine with the other byte order: dump it there, load it here",
+            ),
             _ => Error::format("not a vasmem segment: the magic number is missing"),
         });
     };
@@ -200,6 +203,34 @@ pub fn mark<M: Memory>(memory: &M) -> Result<()> {
     memory.sync()?;
     memory.store(header::MARK, crate::mark::CLEAN, Release);
     Ok(memory.sync()?)
+}
+
+/// Notes the number of the file that holds the segment.
+pub fn set_home<M: Memory>(memory: &M, inode: u64) {
+    if memory.load(header::HOME, Relaxed) != inode {
+        memory.store(header::HOME, inode, Release);
+        memory.flush(header::HOME, 8);
+        memory.drain();
+    }
+}
+
+/// Whether the segment was at home in another file than that of this number: it was copied.
+pub fn is_away<M: Memory>(memory: &M, inode: u64) -> bool {
+    ![0, inode].contains(&memory.load(header::HOME, Acquire))
+}
+
+/// End of the backed bytes, as the header has it.
+pub fn backed<M: Memory>(memory: &M) -> Offset {
+    memory.load(header::BACKED, Acquire)
+}
+
+/// Whether no writer was attached who wrote, as far as the lanes tell: a copy of it is whole.
+pub fn is_still<M: Memory>(memory: &M, geometry: &Geometry) -> bool {
+    (0..memory.load(header::LANES_USED, Acquire).min(geometry.lanes)).all(|lane| {
+        let pid_at = geometry.lane(lane + 1) - lane::TAIL + lane::PID;
+        let state = Record::state(memory, geometry, lane as u16);
+        memory.load(pid_at, Relaxed) == 0 && state.phase() == Some(Phase::Idle)
+    })
 }
 
 /// Whether the machine was started again since the last writer.

@@ -76,8 +76,10 @@ pub mod header {
     pub const FLOOR: Offset = 576;
     /// Whether the medium holds all, see [`crate::mark`]; 0 where it keeps no mark.
     pub const MARK: Offset = 640;
+    /// Number of the file that the segment is in; 0 if it was made before that was noted.
+    pub const HOME: Offset = 704;
     /// End of what the header uses.
-    pub const END: Offset = 704;
+    pub const END: Offset = 768;
 }
 /// Copy of the unchanging part of the header.
 pub const HEADER_MIRROR: Offset = 4096;

@@ -180,6 +180,11 @@ impl Mapped {
         Ok(fstat(&self.fd)?.st_size as u64)
     }
 
+    /// The file's number, which no other file of its file system has.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(fstat(&self.fd)?.st_ino)
+    }
+
     /// Bytes that the file's file system has free for this user; `None` where it has no bounds of
     /// its own, or does not tell.
     pub fn free_bytes(&self) -> Option<u64> {

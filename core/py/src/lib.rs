@@ -3,6 +3,7 @@
 mod array;
 mod attached;
 mod btree;
+mod copied;
 mod counter;
 mod descriptor;
 mod emulation;
@@ -57,6 +58,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<map::Pinned>()?;
     module.add_class::<salvage::Damaged>()?;
     module.add("flush_method", vasmem_memory::flush_method())?;
+    module.add_function(wrap_pyfunction!(copied::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(emulation::is_dax, module)?)?;
     module.add_function(wrap_pyfunction!(emulation::make_media, module)?)?;
     module.add_function(wrap_pyfunction!(leaving::leave_all, module)?)?;

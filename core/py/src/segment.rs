@@ -160,6 +160,9 @@ impl Segment {
             enter(&engine, &mut waiter)
                 .map_err(|error| exception(&name, Some(&engine), error, waiter.raised.take()))?;
         }
+        if !readonly {
+            format::set_home(&engine.memory, engine.memory.inode()?);
+        }
         let attached = Arc::new(Attached::new(py, engine, name)?);
         if marked && !readonly {
             leaving::watch(py, &attached);
@@ -221,6 +224,7 @@ impl Segment {
         Memory::allocate(&memory, geometry.heap_at, end - geometry.heap_at).map_err(full)?;
         let boot = boot_id().map_err(|error| exception("", None, error, None))?;
         format::create(&memory, &geometry, end, boot);
+        format::set_home(&memory, memory.inode()?);
         if marked {
             format::mark(&memory).map_err(|error| exception("", None, error, None))?;
         }
