@@ -42,7 +42,8 @@ def test_a_copy_of_a_closed_one_attaches(closed: vasmem.Segment, url: Url, home:
     vasmem.remove(url("copy"))
 
 
-def test_a_copy_from_another_machine(closed: vasmem.Segment, url: Url, home: Path) -> None:
+@pytest.mark.usefixtures("closed")
+def test_a_copy_from_another_machine(url: Url, home: Path) -> None:
     """F10: its last boot was another one."""
     data = bytearray((home / "orders").read_bytes())
     data[384:400] = os.urandom(16)
@@ -53,7 +54,8 @@ def test_a_copy_from_another_machine(closed: vasmem.Segment, url: Url, home: Pat
     vasmem.remove(url("copy"))
 
 
-def test_many_may_be_the_first(closed: vasmem.Segment, url: Url, home: Path) -> None:
+@pytest.mark.usefixtures("closed")
+def test_many_may_be_the_first(url: Url, home: Path) -> None:
     """F10."""
     shutil.copyfile(home / "orders", home / "copy")
     program = "import sys, vasmem; vasmem.attach(sys.argv[1])['users'][sys.argv[2]] = 1"
@@ -89,6 +91,7 @@ def test_a_lost_lock_file_is_not_made_anew(closed: vasmem.Segment, home: Path) -
     (home / "lost").rename(lock)
 
 
+@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize(
     ("at", "value", "text"),
     [
@@ -98,10 +101,9 @@ def test_a_lost_lock_file_is_not_made_anew(closed: vasmem.Segment, home: Path) -
     ],
 )
 def test_a_file_of_another_format_is_named(
-    closed: vasmem.Segment, url: Url, home: Path, at: int, value: int, text: str
+    url: Url, home: Path, at: int, value: int, text: str
 ) -> None:
     """F13."""
-    assert closed.name
     shutil.copyfile(home / "orders", home / "copy")
     rewrite(home / "copy", at, value)
     with pytest.raises(vasmem.FormatMismatch, match=text):
