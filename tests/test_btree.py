@@ -58,8 +58,7 @@ class TreeModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.segment = vasmem.create(self.url, max_size="1G")
-        raw = self.kind == "raw"
-        self.tree: Any = self.segment.btree("tree", raw=raw)
+        self.tree: Any = self.make_tree()
         self.reader = vasmem.attach(self.url, readonly=True)
         self.seen: Any = self.reader["tree"]
         self.model = SortedDict()
@@ -70,6 +69,9 @@ class TreeModel(RuleBasedStateMachine):
         self.segment.close()
         vasmem.remove(self.url)
         assert violations == []
+
+    def make_tree(self) -> Any:
+        return self.segment.btree("tree", raw=self.kind == "raw")
 
     def a_key(self) -> st.SearchStrategy[Any]:
         fresh = KINDS[self.kind]

@@ -265,7 +265,26 @@ class HashMap(_Map[_K, _V]):
 
 @disjoint_base
 class BTree(_Map[_K, _V]):
-    def __new__(cls, segment: Segment, name: str, create: bool, raw: bool) -> Self: ...
+    def __new__(
+        cls,
+        segment: Segment,
+        name: str,
+        create: bool,
+        raw: bool,
+        typed: tuple[tuple[int, int, bytes] | None, Callable[..., Any]] | None = None,
+    ) -> Self: ...
+    @property
+    def types(self) -> tuple[Any, Any]: ...
+    def read_arrays(
+        self,
+        minimum: _K | None = None,
+        maximum: _K | None = None,
+        inclusive: tuple[bool, bool] = ...,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> tuple[Any, Any]: ...
+    def get_all(self, keys: Any) -> tuple[Any, bytearray]: ...
+    def delete_all(self, keys: Any) -> bytearray: ...
     def __iter__(self) -> Sorted[_K]: ...
     def iter_range(
         self,

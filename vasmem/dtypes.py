@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import struct
 from collections.abc import Iterable
 from typing import Any, cast
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from vasmem._arrays import describe, dtype_of
-from vasmem.errors import WrongType
+from vasmem.errors import SegmentCorrupted, WrongType
 
 # Formats of `struct` by kind and size, for scalars that need no numpy on their way.
 _FORMATS = {
@@ -143,6 +144,19 @@ def _kinds(dtype: np.dtype[Any]) -> set[str]:
     return {kind for name in dtype.names for kind in _kinds(dtype[name])}
 
 
+def key_parts(dtype: np.dtype[Any]) -> list[tuple[int, str]]:
+    """The parts of a key that compare one after the other: bytes, and "u", "i" or "S" for a number
+    without or with a sign, or bytes as they are."""
+    if dtype.subdtype is not None:
+        return key_parts(dtype.subdtype[0]) * int(np.prod(dtype.subdtype[1]))
+    if dtype.names is not None:
+        return [part for name in dtype.names for part in key_parts(dtype[name])]
+    if dtype.kind == "U":
+        return [(4, "u")] * (dtype.itemsize // 4)
+    kinds = {"u": "u", "b": "u", "i": "i", "m": "i", "M": "i"}
+    return [(dtype.itemsize, kinds.get(dtype.kind, "S"))]
+
+
 def dtypes_of(descriptions: Any) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Key and value dtype of a typed map, as it describes them. Raises ValueError."""
     try:
@@ -150,3 +164,40 @@ def dtypes_of(descriptions: Any) -> tuple[np.dtype[Any], np.dtype[Any]]:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"these are no two dtypes of a typed map: {descriptions!r:.80}") from error
     return key, value
+
+
+Types = tuple[np.dtype[Any], np.dtype[Any]]
+
+
+def wanted_types(types: tuple[Any, Any]) -> Types:
+    """The dtypes of keys and values that somebody asks for. Raises WrongType."""
+    return key_dtype(types[0]), fixed_dtype("values", types[1])
+
+
+def made_with(wanted: Types | None) -> tuple[int, int, bytes] | None:
+    """What the core needs to make a structure of these types: their sizes and a description."""
+    if wanted is None:
+        return None
+    description = repr(tuple(describe(dtype) for dtype in wanted)).encode()
+    return wanted[0].itemsize, wanted[1].itemsize, description
+
+
+def described(what: str, description: bytes, sizes: tuple[int, int]) -> Types:
+    """The dtypes that `made_with` described. Raises SegmentCorrupted if it did not."""
+    try:
+        key, value = dtypes_of(ast.literal_eval(description.decode()))
+        key_dtype(key)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, WrongType):
+        key = value = np.dtype("V0")
+    if (key.itemsize, value.itemsize) != sizes:
+        raise SegmentCorrupted(f"the types of {what} are damaged")
+    return key, value
+
+
+def ensure_types(what: str, made: Any, wanted: Types | None) -> None:
+    """Raises WrongType if a structure is of other types than those that are asked for."""
+    if wanted is not None and (made.key_dtype, made.value_dtype) != wanted:
+        raise WrongType(
+            f"{what} {made.name!r} in {made.segment.name!r} is of {made.key_dtype} to "
+            f"{made.value_dtype}, not of {wanted[0]} to {wanted[1]}: open it with its own types"
+        )

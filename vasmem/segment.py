@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from vasmem.array import Array
     from vasmem.typed import TypedHashMap
+    from vasmem.typed_btree import TypedBTree
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -135,15 +136,31 @@ class Segment(Emulated, Mapping[str, Any]):
 
     @overload
     def btree(
+        self, name: str, *, key: DTypeLike, value: DTypeLike, create: bool = True
+    ) -> TypedBTree: ...
+    @overload
+    def btree(
         self, name: str, *, raw: Literal[True], create: bool = True
     ) -> BTree[bytes, bytes]: ...
     @overload
     def btree(self, name: str, *, raw: bool = False, create: bool = True) -> BTree[Any, Any]: ...
-    def btree(self, name: str, *, raw: bool = False, create: bool = True) -> BTree[Any, Any]:
+    def btree(
+        self,
+        name: str,
+        *,
+        raw: bool = False,
+        key: DTypeLike | None = None,
+        value: DTypeLike | None = None,
+        create: bool = True,
+    ) -> BTree[Any, Any]:
         """Open the B-tree of that name; make it if there is none and `create` is true.
 
-        `raw` is as for `hashmap`, and so are the errors.
+        `raw`, `key` and `value` are as for `hashmap`, and so are the errors; see TypedBTree.
         """
+        if (key is None) != (value is None) or (raw and key is not None):
+            raise ValueError(f"B-tree {name!r}: give both key= and value=, or raw=, or none")
+        if key is not None:
+            return self._typed_btree(name, (key, value), create)
         made: BTree[Any, Any] = BTree(self._core, name, create, raw)
         made.segment = self
         return made
@@ -196,6 +213,11 @@ class Segment(Emulated, Mapping[str, Any]):
 
         return open_typed(self, self._core, name, types, create)
 
+    def _typed_btree(self, name: str, types: tuple[Any, Any] | None, create: bool) -> TypedBTree:
+        from vasmem.typed_btree import open_typed_btree
+
+        return open_typed_btree(self, self._core, name, types, create)
+
     def lock(self, name: str, *, create: bool = True) -> Lock:
         """Open the lock of that name; make it if there is none and `create` is true.
 
@@ -234,7 +256,8 @@ class Segment(Emulated, Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         kind, *options = dict(self._core.names())[name].split()
         if "typed" in options:
-            return self._typed(name, None, create=False)
+            open_it = self._typed if kind == "hashmap" else self._typed_btree
+            return open_it(name, None, create=False)
         if kind == "hashmap":
             return self.hashmap(name, raw="raw" in options, create=False)
         if kind == "btree":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from vasmem import _core
 from vasmem._arrays import describe
-from vasmem.dtypes import Type, dtypes_of, fixed_dtype, key_dtype
-from vasmem.errors import SegmentCorrupted, VasmemError, WrongType
+from vasmem.dtypes import Type, described, ensure_types, made_with, wanted_types
+from vasmem.errors import VasmemError
 
 if TYPE_CHECKING:
     from vasmem.segment import Segment
@@ -35,14 +34,14 @@ class TypedHashMap(_core.TypedMap, MutableMapping[Any, Any]):
     segment: Segment
 
     def __init__(self, *_: Any) -> None:
-        try:
-            self.descriptions = ast.literal_eval(self.description.decode())
-            key, value = dtypes_of(self.descriptions)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            key = value = np.dtype("V0")
-        if (key.itemsize, value.itemsize) != (self.key_bytes, self.value_bytes):
-            raise SegmentCorrupted(f"the types of hash map {self.name!r} are damaged")
+        sizes = self.key_bytes, self.value_bytes
+        key, value = described(f"hash map {self.name!r}", self.description, sizes)
         self._key, self._value = Type(key), Type(value)
+
+    @property
+    def descriptions(self) -> tuple[Any, Any]:
+        """Its types the way numpy describes them."""
+        return describe(self.key_dtype), describe(self.value_dtype)
 
     @property
     def key_dtype(self) -> np.dtype[Any]:
@@ -226,19 +225,10 @@ def open_typed(
 
     Raises WrongType for other types than it has, KeyError.
     """
-    made_with = None
-    if types is not None:
-        wanted = key_dtype(types[0]), fixed_dtype("values", types[1])
-        if create:
-            description = repr(tuple(describe(dtype) for dtype in wanted)).encode()
-            made_with = (wanted[0].itemsize, wanted[1].itemsize, description)
-    made = TypedHashMap(core, name, made_with)
+    wanted = None if types is None else wanted_types(types)
+    made = TypedHashMap(core, name, made_with(wanted) if create else None)
     made.segment = segment
-    if types is not None and (made.key_dtype, made.value_dtype) != wanted:
-        raise WrongType(
-            f"hash map {name!r} in {segment.name!r} is of {made.key_dtype} to {made.value_dtype}, "
-            f"not of {wanted[0]} to {wanted[1]}: open it with its own types"
-        )
+    ensure_types("hash map", made, wanted)
     return made
 
 

@@ -2,7 +2,7 @@
 
 A line is `{"map": "users", "kind": "hashmap"}` before the records of a map, or a record
 `{"map": "users", "key": ..., "value": ...}`; `vasmem.cli.tagged` says how keys and values look.
-Kinds are "hashmap", "hashmap raw", "hashmap typed", "btree" and "btree raw"; a typed one has `key`
+Kinds are "hashmap" and "btree", and each of them also "raw" and "typed"; a typed one has `key`
 and `value` as `"types": [..., ...]`, the way numpy describes dtypes. `vasmem.cli.small` and
 `vasmem.cli.arrays` have the lines of other structures.
 """
@@ -28,7 +28,6 @@ from vasmem.cli import arrays, small, tagged
 from vasmem.cli.opening import AS_JSON, NAME, OWNER, complete_map, open_map
 from vasmem.cli.output import print_json
 from vasmem.counter import Counter
-from vasmem.hashmap import HashMap
 from vasmem.lock import Lock
 from vasmem.opening import SIZE_MAX, attach
 from vasmem.opening import open as open_segment
@@ -36,7 +35,8 @@ from vasmem.queues import Queue
 from vasmem.segment import Segment, Structure
 from vasmem.sets import Set
 
-KINDS = ("hashmap", "hashmap raw", "hashmap typed", "btree", "btree raw")
+KINDS = tuple(f"{kind}{way}" for kind in ("hashmap", "btree") for way in ("", " raw", " typed"))
+TYPED = ("hashmap typed", "btree typed")
 _OTHERS = (Set, Counter, Queue, Lock, _core.Array)
 # Records or bytes between two moves of the progress bar.
 STRIDE = 512
@@ -115,9 +115,9 @@ def _dump_other(found: Any, stream: BinaryIO, summary: _Summary) -> None:
 
 def _kind_of(found: Structure) -> dict[str, Any]:
     kind = "btree" if isinstance(found, BTree) else "hashmap"
-    if isinstance(found, (BTree, HashMap)):
-        return {"kind": f"{kind} raw" if found.raw else kind}
-    return {"kind": "hashmap typed", "types": list(found.descriptions)}
+    if (types := getattr(found, "descriptions", None)) is not None:
+        return {"kind": f"{kind} typed", "types": list(types)}
+    return {"kind": f"{kind} raw" if getattr(found, "raw", False) else kind}
 
 
 def load(
@@ -183,7 +183,7 @@ def _parts(record: Any) -> tuple[str, str | None]:
     if type(record) is dict and type(record.get("map")) is str:
         if record.keys() == {"map", "key", "value"}:
             return record["map"], None
-        types = {"types"} if record.get("kind") == "hashmap typed" else set()
+        types = {"types"} if record.get("kind") in TYPED else set()
         if record.keys() == {"map", "kind"} | types and record["kind"] in KINDS:
             return record["map"], record["kind"]
     kinds = ", ".join(map(repr, KINDS))
@@ -198,12 +198,13 @@ def _map_for(segment: Segment, name: str, kind: str | None, types: Any) -> Struc
     if kind is None and name in segment:
         return open_map(segment, name)
     what, *options = (kind or "hashmap").split()
+    make: Any = segment.btree if what == "btree" else segment.hashmap
     if types is not None:
         from vasmem.dtypes import dtypes_of  # numpy takes long to import
 
         key, value = dtypes_of(types)
-        return segment.hashmap(name, key=key, value=value)
-    make = segment.btree if what == "btree" else segment.hashmap
+        typed: Structure = make(name, key=key, value=value)
+        return typed
     return make(name, raw="raw" in options)
 
 

@@ -1,7 +1,7 @@
 //! Every place and bit field of a segment, and nothing else. `docs/design.md` draws them.
 //!
-//! Invariants: **L1** a node begins with a version word, and is one 64-byte line or, of kind
-//! `TREE_NODE`, one block; **L2** version words stand only in region tables and node extents;
+//! Invariants: **L1** a node begins with a version word, and is one 64-byte line or, in B-trees and
+//! typed maps, larger; **L2** version words stand only in region tables and node extents;
 //! **L3** a node extent never changes its kind.
 
 use vasmem_memory::Offset;
@@ -18,6 +18,8 @@ pub const REGION_MIN: u64 = 1 << 20;
 pub const GRANULES_PER_MAP: u64 = 256;
 /// Bytes of a B-tree's node.
 pub const TREE_NODE_BYTES: u64 = 1024;
+/// Bytes of a large leaf of a typed B-tree.
+pub const TREE_LEAF_BYTES: u64 = 4096;
 /// First bytes of a segment: a non-text byte first, line ends that a text transfer would spoil.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x89VASM\r\n\x1a");
 /// Layout version; another major number is another layout.
@@ -151,12 +153,16 @@ impl Kind {
     pub const QUEUE_HEADER: Kind = Kind(75);
     /// Slots of a queue, or places for its leases.
     pub const QUEUE_TABLE: Kind = Kind(76);
+    /// Large leaf of a typed B-tree; small ones are of kind `TREE_NODE`.
+    pub const TREE_LEAF: Kind = Kind(77);
+    /// What the root directory calls a typed B-tree; its header is that of a B-tree.
+    pub const TYPED_TREE: Kind = Kind(78);
     /// What the root directory calls a typed hash map; its header is that of a hash map.
     pub const TYPED: Kind = Kind(79);
     /// Tables of typed hash maps, by the bytes of a node: 64, 128, 256, 512, 1024.
     pub const TYPED_TABLES: [Kind; 5] = [Kind(80), Kind(81), Kind(82), Kind(83), Kind(84)];
     /// All node kinds, for those who walk them.
-    pub const NODES: [Kind; 18] = [
+    pub const NODES: [Kind; 19] = [
         Kind::DIRECTORY,
         Kind::HASH_HEADER,
         Kind::HASH_DIRECTORY,
@@ -170,6 +176,7 @@ impl Kind {
         Kind::LOCK,
         Kind::QUEUE_HEADER,
         Kind::QUEUE_TABLE,
+        Kind::TREE_LEAF,
         Kind::TYPED_TABLES[0],
         Kind::TYPED_TABLES[1],
         Kind::TYPED_TABLES[2],
@@ -193,6 +200,7 @@ impl Kind {
             69 | 73 | 74 => LINE,
             70 => 2048,
             71 => TREE_NODE_BYTES,
+            77 => TREE_LEAF_BYTES,
             72 => 1024,
             _ => 0,
         }
@@ -203,6 +211,7 @@ impl Kind {
     pub fn node_bytes(self) -> u64 {
         match self.0 {
             71 => TREE_NODE_BYTES,
+            77 => TREE_LEAF_BYTES,
             80..=84 => LINE << (self.0 - 80),
             _ => LINE,
         }

@@ -54,7 +54,7 @@ pub fn structures<'py>(py: Python<'py>, attached: &Attached) -> PyResult<Bound<'
                     Ok(Some((map.len(access)?, Some(map.slots(access)?))))
                 }
                 Kind::ARRAY => Ok(Some((Array::of(access, &named)?.len(access)?, None))),
-                Kind::TREE_HEADER => {
+                Kind::TREE_HEADER | Kind::TYPED_TREE => {
                     let tree = BTree::of(access, &named)?;
                     Ok(Some((tree.len(access)?, Some(tree.slots(access)?))))
                 }
@@ -132,6 +132,7 @@ fn class_name(kind: Kind) -> &'static str {
         Kind::VALUE => "large value",
         Kind::TREE_HEADER => "btree header",
         Kind::TREE_NODE => "btree node",
+        Kind::TREE_LEAF => "btree typed leaf",
         Kind::COUNTER => "counter",
         Kind::LOCK => "lock",
         Kind::QUEUE_HEADER => "queue header",

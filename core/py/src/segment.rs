@@ -298,7 +298,10 @@ impl Segment {
         if !self.attached.is_inside(py)? {
             self.attached.detached(py, |engine, patience| {
                 let found = engine.read(patience, |peek| directory::find(peek, first, name))?;
-                match found.filter(|named| named.kind == EngineKind::TREE_HEADER) {
+                let is_tree = |named: &directory::Named| {
+                    matches!(named.kind, EngineKind::TREE_HEADER | EngineKind::TYPED_TREE)
+                };
+                match found.filter(is_tree) {
                     Some(named) => empty_large(engine, patience, &named),
                     None => Ok(()),
                 }
@@ -307,7 +310,9 @@ impl Segment {
         let found = self.attached.write(py, |tx| {
             let Some(named) = directory::find(tx, first, name)? else { return Ok(false) };
             match named.kind {
-                EngineKind::TREE_HEADER => BTree::of(tx, &named)?.remove(tx, name)?,
+                EngineKind::TREE_HEADER | EngineKind::TYPED_TREE => {
+                    BTree::of(tx, &named)?.remove(tx, name)?;
+                }
                 EngineKind::ARRAY => Array::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::LOCK => Lock::of(tx, &named)?.remove(tx, name)?,
                 EngineKind::QUEUE_HEADER => Queue::of(tx, &named)?.remove(tx, name)?,
@@ -428,6 +433,7 @@ pub fn kind_name(kind: EngineKind, flags: u8) -> &'static str {
         EngineKind::HASH_HEADER => "hashmap",
         EngineKind::TREE_HEADER if flags & RAW != 0 => "btree raw",
         EngineKind::TREE_HEADER => "btree",
+        EngineKind::TYPED_TREE => "btree typed",
         EngineKind::ARRAY => "array",
         EngineKind::COUNTER => "counter",
         EngineKind::TYPED => "hashmap typed",

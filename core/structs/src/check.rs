@@ -46,7 +46,9 @@ fn reach<M: Memory, H: Host>(segment: &Segment<M, H>, reached: &mut Reached) -> 
             Kind::QUEUE_HEADER => Queue::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::COUNTER => Counter::of(&mut peek, &named)?.reach(&mut peek, reached)?,
             Kind::TYPED => TypedMap::of(&mut peek, &named)?.reach(&mut peek, reached)?,
-            Kind::TREE_HEADER => BTree::of(&mut peek, &named)?.reach(&mut peek, reached)?,
+            Kind::TREE_HEADER | Kind::TYPED_TREE => {
+                BTree::of(&mut peek, &named)?.reach(&mut peek, reached)?
+            }
             Kind::ARRAY => Array::of(&mut peek, &named)?.reach(segment, &mut peek, reached)?,
             kind => {
                 let text =

@@ -6,6 +6,7 @@ pub mod array;
 pub mod btree;
 pub mod check;
 pub mod counter;
+mod description;
 pub mod hashmap;
 pub mod keyed;
 pub mod lock;

@@ -1,28 +1,59 @@
 //! Many keys in one call, while other threads run.
 
-use super::BTree;
+use super::{BTree, Tree};
 use crate::reading;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::ops::Range;
 use vasmem_structs::BTree as Structure;
-use vasmem_structs::btree::Pair;
+use vasmem_structs::btree::{Pair, head_of};
 
 /// Pairs with ascending keys; of those with the same key the last.
 fn in_order<'k>(keys: &[&'k [u8]], values: &[&'k [u8]]) -> Vec<Pair<'k>> {
-    let mut pairs: Vec<_> = keys.iter().copied().zip(values.iter().copied()).collect();
-    if !pairs.is_sorted_by(|(one, _), (next, _)| one < next) {
-        pairs.sort_by_key(|&(key, _)| key);
-        pairs.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                *earlier = *later;
-            }
-            same
-        });
+    let pairs = keys.iter().copied().zip(values.iter().copied());
+    if keys.is_sorted_by(|one, next| one < next) {
+        return pairs.collect();
     }
-    pairs
+    // Most keys differ in their heads: few comparisons look for the keys themselves.
+    let mut headed: Vec<_> = pairs.map(|pair| (head_of(pair.0), pair)).collect();
+    headed.sort_by_key(|&(head, (key, _))| (head, key));
+    headed.dedup_by(|later, earlier| {
+        let same = later.1.0 == earlier.1.0;
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+    headed.into_iter().map(|(_, pair)| pair).collect()
+}
+
+impl Tree {
+    /// Deletes keys, one commit a key, and tells of each whether it was there.
+    pub(super) fn delete_each(
+        &self,
+        py: Python<'_>,
+        keys: &[&[u8]],
+        mut tell: impl FnMut(bool) + Send,
+    ) -> PyResult<()> {
+        let (tree, mut record) = (self.structure, Vec::new());
+        if self.attached.is_inside(py)? {
+            for key in keys {
+                tell(self.take(py, key, &mut record)?.is_some());
+            }
+            return Ok(());
+        }
+        self.attached.detached(py, |engine, patience| {
+            let mut lane = engine.lane(patience)?;
+            for key in keys {
+                patience.begin()?;
+                tell(engine.write_on(&mut lane, patience, |tx| {
+                    tree.delete(tx, key, &mut record).map(|range| range.is_some())
+                })?);
+            }
+            Ok(())
+        })
+    }
 }
 
 #[pymethods]
@@ -118,27 +149,10 @@ impl BTree {
     /// Deletes all of these keys that are there, one commit a key; returns how many were.
     #[pyo3(signature = (keys, /))]
     fn delete_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let (map, tree) = (&self.map, self.map.structure);
-        map.with_keys(keys, |keys, _| {
-            let (mut deleted, mut record) = (0, Vec::new());
-            if map.attached.is_inside(py)? {
-                for key in keys {
-                    deleted += usize::from(map.take(py, key, &mut record)?.is_some());
-                }
-                return Ok(deleted);
-            }
-            map.attached.detached(py, |engine, patience| {
-                let mut lane = engine.lane(patience)?;
-                for key in keys {
-                    patience.begin()?;
-                    let found = engine.write_on(&mut lane, patience, |tx| {
-                        tree.delete(tx, key, &mut record).map(|range| range.is_some())
-                    })?;
-                    deleted += usize::from(found);
-                }
-                Ok(deleted)
-            })
-        })
+        let mut deleted = 0;
+        let count = |there| deleted += usize::from(there);
+        self.map.with_keys(keys, |keys, _| self.map.delete_each(py, keys, count))?;
+        Ok(deleted)
     }
 
     /// Deletes every key that is there now, some leaves at a time; those that others add meanwhile

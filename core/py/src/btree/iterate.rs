@@ -160,7 +160,7 @@ impl Tree {
         Ok(self.key(key, &mut into)?.to_vec())
     }
 
-    fn edge(&self, key: &Bound<'_, PyAny>, included: bool) -> PyResult<Edge<Vec<u8>>> {
+    pub(super) fn edge(&self, key: &Bound<'_, PyAny>, included: bool) -> PyResult<Edge<Vec<u8>>> {
         if key.is_none() {
             return Ok(Edge::Unbounded);
         }
@@ -170,14 +170,25 @@ impl Tree {
 
     /// The keys that begin with `prefix`.
     fn with_prefix(&self, prefix: &Bound<'_, PyAny>, reverse: bool) -> PyResult<Range> {
-        let has_parts = prefix.is_instance_of::<PyString>()
-            || prefix.is_instance_of::<PyBytes>()
-            || prefix.is_instance_of::<PyTuple>();
+        let has_parts = match &self.types {
+            Some(types) => types.has_bytes_keys() && prefix.is_instance_of::<PyBytes>(),
+            None => {
+                prefix.is_instance_of::<PyString>()
+                    || prefix.is_instance_of::<PyBytes>()
+                    || prefix.is_instance_of::<PyTuple>()
+            }
+        };
         if !has_parts {
-            let text = "prefix() takes the beginning of a str, of bytes or of a tuple";
+            let text = match self.types {
+                Some(_) => "prefix() of a typed B-tree takes the beginning of keys of dtype S",
+                None => "prefix() takes the beginning of a str, of bytes or of a tuple",
+            };
             return Err(Exception::WrongType.error(text));
         }
-        let low = self.own_key(prefix)?;
+        let low = match prefix.cast::<PyBytes>() {
+            Ok(bytes) if self.types.is_some() => bytes.as_bytes().to_vec(),
+            _ => self.own_key(prefix)?,
+        };
         let mut high = low.clone();
         if self.raw || prefix.is_instance_of::<PyBytes>() {
             while high.last() == Some(&0xff) {

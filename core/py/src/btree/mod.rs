@@ -4,6 +4,7 @@ mod batch;
 mod cursor;
 mod iterate;
 mod order;
+mod typed;
 
 pub use cursor::Cursor;
 pub use iterate::Sorted;
@@ -32,14 +33,21 @@ map_methods!(BTree);
 #[pymethods]
 impl BTree {
     #[new]
-    #[pyo3(signature = (segment, name, create, raw))]
+    #[pyo3(signature = (segment, name, create, raw, typed=None))]
     fn new(
         py: Python<'_>,
         segment: &Bound<'_, Segment>,
         name: String,
         create: bool,
         raw: bool,
+        typed: Option<(Option<typed::MadeWith>, Bound<'_, PyAny>)>,
     ) -> PyResult<BTree> {
-        Ok(BTree { map: Arc::new(Map::open(py, segment, name, create, raw)?) })
+        let map = match typed {
+            Some((made_with, types_of)) => {
+                Tree::open_typed(py, segment, name, made_with, &types_of)?
+            }
+            None => Map::open(py, segment, name, create, raw)?,
+        };
+        Ok(BTree { map: Arc::new(map) })
     }
 }

@@ -8,8 +8,8 @@
 use super::{Buffers, Map, raw_bytes, with_buffers};
 use crate::attached::Attached;
 use crate::error::Kind as Exception;
+use crate::reading;
 use crate::wait::Waiter;
-use crate::{reading, value};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyTuple};
@@ -24,7 +24,7 @@ impl<S: Keyed> Map<S> {
             return raw_bytes::<S>("a value", value).map(<[u8]>::to_vec);
         }
         let mut document = Vec::new();
-        value::encode(value, &mut document)?;
+        self.encode(value, &mut document)?;
         Ok(document)
     }
 
@@ -81,7 +81,9 @@ impl<S: Keyed> Map<S> {
                 let bytes = self.value_bytes(&new)?;
                 let expected = seen.as_deref().map_or(Expected::Absent, Expected::Value);
                 if self.put_if(py, key, expected, &bytes)? {
-                    return Ok(Some(new));
+                    // What a type has room for.
+                    let typed = self.types.is_some().then(|| self.decode(py, &bytes));
+                    return typed.unwrap_or(Ok(new)).map(Some);
                 }
                 rounds.pause()?;
             }
@@ -231,7 +233,7 @@ impl<S: Keyed> Map<S> {
                 }
                 let Some(range) = self.present(py, key, record)? else { return Ok(false) };
                 let seen = record[range].to_vec();
-                if self.raw && seen != wanted {
+                if (self.raw || self.types.is_some()) && seen != wanted {
                     return Ok(false);
                 }
                 // Equal, but of other bytes: 1 and 1.0, dicts in another order.

@@ -118,6 +118,10 @@ impl<S: Keyed> Map<S> {
         keys: &Bound<'py, PyAny>,
         body: impl FnOnce(&[&[u8]], bool) -> PyResult<T>,
     ) -> PyResult<T> {
+        if let Some(types) = &self.types {
+            let keys = types.pack_keys(keys)?;
+            return body(&keys.chunks_exact(types.sizes().0).collect::<Vec<_>>(), true);
+        }
         let batch = Batch::of("keys", keys)?;
         if self.raw {
             return body(&batch.raw::<S>("a key")?, batch.is_array());
@@ -131,6 +135,10 @@ impl<S: Keyed> Map<S> {
         values: &Bound<'py, PyAny>,
         body: impl FnOnce(&[&[u8]]) -> PyResult<T>,
     ) -> PyResult<T> {
+        if let Some(types) = &self.types {
+            let values = types.pack_values(values)?;
+            return body(&values.as_bytes().chunks_exact(types.sizes().1).collect::<Vec<_>>());
+        }
         let batch = Batch::of("values", values)?;
         if self.raw {
             return body(&batch.raw::<S>("a value")?);

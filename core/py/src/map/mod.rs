@@ -3,8 +3,10 @@
 pub mod atomic;
 pub mod batch;
 mod methods;
+mod types;
 mod view;
 
+pub use types::Types;
 pub use view::Pinned;
 
 use crate::attached::{Attached, Tx};
@@ -31,6 +33,8 @@ pub struct Map<S> {
     pub name: String,
     /// Whether it is from bytes to bytes, nothing encoded.
     pub raw: bool,
+    /// The types of its keys and values, if it has any.
+    pub types: Option<Types>,
 }
 
 thread_local! {
@@ -126,7 +130,7 @@ impl<S: Keyed> Map<S> {
                 attached.name
             )));
         }
-        Ok(Map { attached, structure, name, raw })
+        Ok(Map { attached, structure, name, raw, types: None })
     }
 
     /// The bytes of a key: its own where the map is raw, its encoding otherwise.
@@ -139,7 +143,10 @@ impl<S: Keyed> Map<S> {
             return raw_bytes::<S>("a key", key);
         }
         into.clear();
-        key::encode(key, into)?;
+        match &self.types {
+            Some(types) => types.pack_key(key, into)?,
+            None => key::encode(key, into)?,
+        }
         Ok(into)
     }
 
@@ -148,7 +155,11 @@ impl<S: Keyed> Map<S> {
     /// # Errors
     /// `SegmentCorrupted`.
     pub fn decode_key<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { key::decode(py, bytes) }
+        match &self.types {
+            _ if self.raw => Ok(PyBytes::new(py, bytes).into_any()),
+            Some(types) => types.unpack_key(py, bytes),
+            None => key::decode(py, bytes),
+        }
     }
 
     /// The object that the bytes of a value stand for.
@@ -157,7 +168,23 @@ impl<S: Keyed> Map<S> {
     /// `SegmentCorrupted`.
     #[inline]
     pub fn decode<'py>(&self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        if self.raw { Ok(PyBytes::new(py, bytes).into_any()) } else { value::decode(py, bytes) }
+        match &self.types {
+            _ if self.raw => Ok(PyBytes::new(py, bytes).into_any()),
+            Some(types) => types.unpack_value(py, bytes),
+            None => value::decode(py, bytes),
+        }
+    }
+
+    /// Adds the bytes of a value of a map that is not raw.
+    ///
+    /// # Errors
+    /// `WrongType`, `ValueError` for one that does not fit its type.
+    #[inline]
+    fn encode(&self, value: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<()> {
+        match &self.types {
+            Some(types) => types.pack_value(value, into),
+            None => value::encode(value, into),
+        }
     }
 
     /// The value of a key.
@@ -231,7 +258,7 @@ impl<S: Keyed> Map<S> {
                 raw_bytes::<S>("a value", value)?
             } else {
                 document.clear();
-                value::encode(value, document)?;
+                self.encode(value, document)?;
                 document
             };
             self.attached.write(py, |tx| self.structure.put(tx, key, bytes, record).map(|_| ()))

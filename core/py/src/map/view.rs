@@ -126,6 +126,14 @@ impl<S: Keyed> Map<S> {
     pub fn view<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
         let py = key.py();
         self.attached.ensure_open()?;
+        if self.types.is_some() {
+            let text = format!(
+                "values of typed {} {:?} stand in its nodes, which change: read them with [...]",
+                S::NOUN,
+                self.name
+            );
+            return Err(Exception::WrongType.error(text));
+        }
         let engine = &self.attached.engine;
         let writes = engine.host.is_some() && engine.geometry.has_pins();
         if writes && !self.attached.is_inside(py)? {

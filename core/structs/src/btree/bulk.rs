@@ -2,10 +2,11 @@
 
 use super::BTree;
 use super::change::Patch;
-use super::layout::{CAPACITY, Entry, FILLED, KEY_BYTES_MAX, RECORD_BYTES_MAX};
+use super::inline::inline_entry;
+use super::layout::{Entry, RECORD_BYTES_MAX};
 use super::search::{Node, Step, Toward};
-use super::shape::{Draft, Fence, Moved, moved, sizes};
-use crate::record::{self, VALUE_BYTES_MAX, check_length};
+use super::shape::{Draft, Fence, Moved, sizes};
+use crate::record;
 use vasmem_engine::{Access, Host, Memory, Result, Touched, Transaction};
 
 /// Items of one transaction at most, and the bytes from which on there are no more.
@@ -40,16 +41,16 @@ impl BTree {
             return Ok(1);
         }
         for (key, value) in run {
-            check_length("a key", key.len(), KEY_BYTES_MAX)?;
-            check_length("a value", value.len(), VALUE_BYTES_MAX)?;
+            self.check_lengths(key, value)?;
         }
-        let draft = self.draft(tx, &path, &leaf)?;
+        let mut draft = self.draft(tx, &path, &leaf)?;
         let keys: Vec<_> = (draft.moved.iter())
-            .map(|moved| self.moved_key(tx, 0, moved))
+            .map(|moved| self.moved_key(tx, &draft, moved))
             .collect::<Result<_>>()?;
         let ascending = upper.is_none() && keys.last().is_none_or(|last| &last[..] < first);
-        let (merged, fresh) = self.merge(tx, &leaf, &draft.moved, &keys, run, record)?;
-        let most = if merged.len() <= CAPACITY { CAPACITY } else { FILLED };
+        let (merged, fresh) = self.merge(tx, &leaf, &mut draft, &keys, run, record)?;
+        let is_one = merged.len() <= self.form.capacity();
+        let most = if is_one { self.form.capacity() } else { self.form.filled() };
         let sizes = sizes(merged.len(), most, ascending);
         let draft = Draft { moved: merged, ..draft };
         let made = self.build(tx, &draft, &sizes)?;
@@ -64,11 +65,12 @@ impl BTree {
         &self,
         tx: &mut Transaction<'_, M, H>,
         leaf: &Node<Touched>,
-        moved: &[Moved<'k>],
+        draft: &mut Draft<'k>,
         keys: &'k [Vec<u8>],
         run: &[Pair<'k>],
         record: &mut Vec<u8>,
     ) -> Result<(Vec<Moved<'k>>, i64)> {
+        let Draft { moved, words, .. } = draft;
         let mut merged = Vec::with_capacity(moved.len() + run.len());
         let mut olds = moved.iter().zip(keys).peekable();
         let mut fresh = run.len() as i64;
@@ -77,12 +79,17 @@ impl BTree {
                 merged.push(Moved { key: Some(key), ..*old });
             }
             if let Some((old, _)) = olds.next_if(|(_, old)| &old[..] == key) {
-                let head = self.record_of(tx, &leaf.view, old.entry, record)?;
-                let large = record::large_node(record, head);
-                record::free(tx, &leaf.view, old.entry.leads(), large)?;
+                if !self.form.is_inline() {
+                    let head = self.record_at(tx, &leaf.view, old.entry, record)?;
+                    let large = record::large_node(record, head);
+                    record::free(tx, &leaf.view, old.entry.leads(), large)?;
+                }
                 fresh -= 1;
             }
-            let entry = Entry::first(record::make(tx, key, value)?);
+            let entry = match self.form.is_inline() {
+                true => inline_entry(words, self.form.entry(key, value)),
+                false => Entry::first(record::make(tx, key, value)?),
+            };
             merged.push(Moved { entry, key: Some(key), prefix: None, view: leaf.view });
         }
         merged.extend(olds.map(|(old, key)| Moved { key: Some(key), ..*old }));
@@ -128,7 +135,8 @@ impl BTree {
             self.free_node(tx, &leaf)?;
         }
         // One empty leaf takes the place of all.
-        let draft = Draft { level: 0, lower, upper: next.clone(), moved: Vec::new() };
+        let (moved, words) = (Vec::new(), Vec::new());
+        let draft = Draft { level: 0, lower, upper: next.clone(), moved, words };
         let made = self.build(tx, &draft, &[0])?;
         path.push(Step { node, rank: 0 });
         self.publish(tx, path, node.count(), made, false)?;
@@ -142,9 +150,12 @@ impl BTree {
         tx: &mut Transaction<'_, M, H>,
         leaf: &Node<Touched>,
     ) -> Result<()> {
+        if self.form.is_inline() {
+            return Ok(());
+        }
         let mut record = Vec::new();
-        for moved in moved(tx, leaf) {
-            let at = moved.entry.leads();
+        for rank in 0..leaf.count() {
+            let at = leaf.entry(tx, rank).leads();
             let head = record::read(tx, &leaf.view, at, RECORD_BYTES_MAX, &mut record)?;
             record::free(tx, &leaf.view, at, record::large_node(&record, head))?;
         }

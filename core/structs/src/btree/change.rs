@@ -1,11 +1,10 @@
 //! Changing: put, delete, and the few words of a leaf that they write.
 
 use super::BTree;
-use super::layout::{
-    CAPACITY, ENTRIES, ENTRY_BYTES, Entry, KEY_BYTES_MAX, LEAST, Meta, ORDER_BYTES, node,
-};
+use super::layout::{ENTRIES, Entry, Form, KEY_BYTES_MAX, Meta, ORDER_BYTES, node};
 use super::search::{Node, Place, Step, Toward};
 use crate::record::{self, Expected, VALUE_BYTES_MAX, check_length};
+use crate::typed;
 use std::ops::Range;
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
 
@@ -23,6 +22,7 @@ pub(super) struct Patch {
     view: Touched,
     meta: Meta,
     order: [u8; ORDER_BYTES],
+    form: Form,
     /// Ranks that have other slots than before lie between these.
     changed: (usize, usize),
 }
@@ -30,8 +30,8 @@ pub(super) struct Patch {
 impl Patch {
     /// Of a node that the transaction has noted.
     pub fn new(node: &Node<Touched>) -> Patch {
-        let Node { view, meta, order } = *node;
-        Patch { at: view.node, view, meta, order, changed: (ORDER_BYTES, 0) }
+        let Node { view, meta, order, form } = *node;
+        Patch { at: view.node, view, meta, order, form, changed: (ORDER_BYTES, 0) }
     }
 
     fn note(&mut self, ranks: Range<usize>) {
@@ -43,12 +43,13 @@ impl Patch {
         &self,
         tx: &mut Transaction<'_, M, H>,
         rank: usize,
-        entry: Entry,
+        entry: &[u64],
     ) {
-        let slot = u64::from(self.order[rank]).min(CAPACITY as u64 - 1);
-        let at = self.at + ENTRIES + slot * ENTRY_BYTES;
-        tx.write(&self.view, at, entry.head);
-        tx.write(&self.view, at + 8, entry.word);
+        let slot = u32::from(self.order[rank]).min(self.form.capacity - 1);
+        let at = self.at + ENTRIES + u64::from(slot * self.form.entry_bytes);
+        for (&word, at) in entry.iter().zip((at..).step_by(8)) {
+            tx.write(&self.view, at, word);
+        }
     }
 
     /// Puts an entry before that of `rank`; the node is not full.
@@ -56,7 +57,7 @@ impl Patch {
         &mut self,
         tx: &mut Transaction<'_, M, H>,
         rank: usize,
-        entry: Entry,
+        entry: &[u64],
     ) {
         let count = self.meta.count();
         self.order[rank..=count].rotate_right(1);
@@ -122,8 +123,7 @@ impl BTree {
         expected: Option<Expected<'_>>,
         record: &mut Vec<u8>,
     ) -> Result<Put> {
-        check_length("a key", key.len(), KEY_BYTES_MAX)?;
-        check_length("a value", bytes.len(), VALUE_BYTES_MAX)?;
+        self.check_lengths(key, bytes)?;
         let place = self.search_to_change(tx, key, record)?;
         let Some((entry, head)) = place.found else {
             if matches!(expected, Some(Expected::Value(_))) {
@@ -141,6 +141,13 @@ impl BTree {
         if !agrees {
             return Ok(Put::Refused);
         }
+        if self.form.is_inline() {
+            let at = place.node.place(place.rank) + self.form.key_words() as u64 * 8;
+            for (word, at) in typed::words(bytes).zip((at..).step_by(8)) {
+                tx.write(&view, at, word);
+            }
+            return Ok(Put::Replaced);
+        }
         let old = (entry.leads(), head);
         if let Some(fresh) = record::replace(tx, &view, old, (key, bytes), record)? {
             tx.write(&view, place.node.place(place.rank) + 8, entry.leading_to(fresh).word);
@@ -148,7 +155,7 @@ impl BTree {
         Ok(Put::Replaced)
     }
 
-    /// Puts a new record where the key would stand.
+    /// Puts a new entry, and where it leads to a record that, where the key would stand.
     fn insert<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
@@ -156,16 +163,42 @@ impl BTree {
         key: &[u8],
         bytes: &[u8],
     ) -> Result<()> {
-        let at = record::make(tx, key, bytes)?;
-        let entry = Entry::new(key, place.node.meta.prefix(), at);
-        if place.node.count() < CAPACITY {
-            let mut patch = Patch::new(&place.node);
-            patch.insert(tx, place.rank, entry);
-            patch.finish(tx);
+        if self.form.is_inline() {
+            let entry: Vec<u64> = self.form.entry(key, bytes).collect();
+            self.enter(tx, place, key, &entry)?;
         } else {
-            self.split(tx, place, key, entry)?;
+            let at = record::make(tx, key, bytes)?;
+            let entry = Entry::new(key, place.node.meta.prefix(), at);
+            self.enter(tx, place, key, &entry.words())?;
         }
         self.count(tx, 1)
+    }
+
+    fn enter<M: Memory, H: Host>(
+        &self,
+        tx: &mut Transaction<'_, M, H>,
+        place: &Place<Touched>,
+        key: &[u8],
+        entry: &[u64],
+    ) -> Result<()> {
+        if place.node.count() == self.form.capacity() {
+            return self.split(tx, place, key, entry);
+        }
+        let mut patch = Patch::new(&place.node);
+        patch.insert(tx, place.rank, entry);
+        patch.finish(tx);
+        Ok(())
+    }
+
+    /// Refuses what has no place in this tree.
+    pub(super) fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let form = self.form;
+        let lengths = (key.len() as u64, value.len() as u64);
+        if form.is_inline() && lengths != (form.key_bytes.into(), form.value_bytes.into()) {
+            return Err(Error::WrongKind);
+        }
+        check_length("a key", key.len(), KEY_BYTES_MAX)?;
+        check_length("a value", value.len(), VALUE_BYTES_MAX)
     }
 
     /// Removes a key; the value that it had is the returned range of `record`.
@@ -184,7 +217,7 @@ impl BTree {
         let large = record::large_node(record, head);
         let range = record::value(tx, &view, head, record)?;
         let mut joined = false;
-        if place.node.count() <= LEAST {
+        if place.node.count() <= self.form.least() {
             joined = self.join_leaf(tx, &place, key)?;
         }
         if !joined {
@@ -192,7 +225,9 @@ impl BTree {
             patch.remove(place.rank);
             patch.finish(tx);
         }
-        record::free(tx, &view, entry.leads(), large)?;
+        if !self.form.is_inline() {
+            record::free(tx, &view, entry.leads(), large)?;
+        }
         self.count(tx, -1)?;
         Ok(Some(range))
     }

@@ -1,7 +1,6 @@
 //! Counting keys up to a place, over the leaves: nothing counts on the way of a write.
 
 use super::BTree;
-use super::layout::CAPACITY;
 use super::search::Toward;
 use vasmem_engine::{Access, Invariant, Result, Seen};
 
@@ -39,7 +38,7 @@ impl BTree {
             let next = self.upper(access, &path)?;
             access.check(&node.view)?;
             match next {
-                None => return Ok(leaves * CAPACITY as u64),
+                None => return Ok(leaves * self.form.capacity() as u64),
                 Some(next) if next > from => from = next,
                 Some(_) => {
                     return Err(access.broken(&node.view, Invariant::TreeNode, node.view.node()));

@@ -6,9 +6,10 @@
 //! level is one less than its parent's. **B4** whoever takes a node out of the tree frees it.
 
 use crate::record::OFFSET_MASK;
+use crate::typed::{ENTRY_BYTES_MAX, KEY_BYTES_MAX as TYPED_KEY_BYTES_MAX};
 use std::cmp::Ordering;
 use vasmem_engine::Offset;
-use vasmem_engine::layout::TREE_NODE_BYTES;
+use vasmem_engine::layout::{Kind, TREE_NODE_BYTES};
 
 /// Words of the header's first line, from its start.
 pub mod header {
@@ -18,6 +19,10 @@ pub mod header {
     pub const FLAGS: u64 = 16;
     /// The root: `offset 48 | level 8`.
     pub const ROOT: u64 = 24;
+    /// Of a typed tree: block with the description of its types.
+    pub const DESCRIPTION: u64 = 32;
+    /// Of a typed tree: bytes of a key, and above 32 bits those of a value.
+    pub const FORM: u64 = 40;
 }
 /// Bytes of the header block.
 pub const HEADER_BYTES: u64 = 2048;
@@ -46,12 +51,101 @@ pub const CAPACITY: usize = capacity();
 pub const ORDER_BYTES: usize = CAPACITY.next_multiple_of(8);
 /// First entry, from the start of its node.
 pub const ENTRIES: u64 = node::ORDER + ORDER_BYTES as u64;
-/// Bytes of an entry.
-pub const ENTRY_BYTES: u64 = 16;
-/// A node that shrinks below this many entries takes in a neighbour, or shares with it.
-pub const LEAST: usize = CAPACITY / 4;
-/// Entries of a node that a bulk build leaves: about 90 %.
-pub const FILLED: usize = CAPACITY * 9 / 10;
+/// Bytes of an entry that leads to a record or a child.
+const ENTRY_BYTES: u64 = 16;
+/// A leaf of a typed tree is a small one if that has room for so many entries.
+const ENTRIES_WANTED: u64 = 6;
+
+/// What the entries of a node are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Bytes of a key that stands in its entry; 0 where entries lead elsewhere.
+    pub key_bytes: u32,
+    /// Bytes of the value behind it.
+    pub value_bytes: u32,
+    /// Bytes of an entry.
+    pub entry_bytes: u32,
+    /// Entries of a node.
+    pub capacity: u32,
+    /// Kind of the nodes.
+    pub kind: Kind,
+}
+
+impl Form {
+    /// Of entries that lead to records or to children.
+    pub const LEADING: Form = Form {
+        key_bytes: 0,
+        value_bytes: 0,
+        entry_bytes: ENTRY_BYTES as u32,
+        capacity: CAPACITY as u32,
+        kind: Kind::TREE_NODE,
+    };
+
+    /// Of the leaves of a tree with keys and values of so many bytes; `None` if they are none or
+    /// too many.
+    pub fn typed(key_bytes: u64, value_bytes: u64) -> Option<Form> {
+        if !(1..=TYPED_KEY_BYTES_MAX).contains(&key_bytes) || value_bytes > ENTRY_BYTES_MAX {
+            return None;
+        }
+        let entry_bytes = key_bytes.next_multiple_of(8) + value_bytes.next_multiple_of(8);
+        if entry_bytes > ENTRY_BYTES_MAX {
+            return None;
+        }
+        let room = |kind: Kind| (kind.node_bytes() - ENTRIES) / entry_bytes;
+        let is_small = room(Kind::TREE_NODE) >= ENTRIES_WANTED;
+        let kind = if is_small { Kind::TREE_NODE } else { Kind::TREE_LEAF };
+        Some(Form {
+            key_bytes: key_bytes as u32,
+            value_bytes: value_bytes as u32,
+            entry_bytes: entry_bytes as u32,
+            capacity: room(kind).min(CAPACITY as u64) as u32,
+            kind,
+        })
+    }
+
+    /// Whether keys and values stand in the entries.
+    #[inline(always)]
+    pub fn is_inline(self) -> bool {
+        self.key_bytes != 0
+    }
+    /// Entries of a node.
+    #[inline(always)]
+    pub fn capacity(self) -> usize {
+        self.capacity as usize
+    }
+    /// A node that shrinks below this many entries takes in a neighbour, or shares with it.
+    pub fn least(self) -> usize {
+        self.capacity() / 4
+    }
+    /// Entries of a node that a bulk build leaves: about 90 %.
+    pub fn filled(self) -> usize {
+        self.capacity() * 9 / 10
+    }
+    /// What a key takes at least: its record, or its entry.
+    pub fn least_bytes(self) -> u64 {
+        if self.is_inline() { self.entry_bytes.into() } else { Kind(1).block_bytes() }
+    }
+    /// Words of an entry.
+    #[inline(always)]
+    pub fn words(self) -> usize {
+        self.entry_bytes as usize / 8
+    }
+    /// Words of a key.
+    #[inline(always)]
+    pub fn key_words(self) -> usize {
+        self.key_bytes.div_ceil(8) as usize
+    }
+    /// How the key of an entry compares with one that begins as it does; `None` if only all bytes
+    /// can tell.
+    #[inline(always)]
+    pub fn compare(self, key: &[u8]) -> Option<Ordering> {
+        (self.key_bytes <= HEAD as u32).then(|| (self.key_bytes as usize).cmp(&key.len()))
+    }
+    /// The words of an entry: those of the key compare as its bytes do.
+    pub fn entry<'a>(self, key: &'a [u8], value: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
+        key.chunks(8).map(head_of).chain(crate::typed::words(value))
+    }
+}
 
 const fn capacity() -> usize {
     let mut count = 255_usize;
@@ -119,6 +213,11 @@ impl Entry {
     pub fn first(leads: Offset) -> Entry {
         Entry { head: 0, word: leads }
     }
+    /// Its two words.
+    #[inline(always)]
+    pub fn words(self) -> [u64; 2] {
+        [self.head, self.word]
+    }
     /// The record or child.
     #[inline(always)]
     pub fn leads(self) -> Offset {
@@ -164,6 +263,26 @@ const _: () = assert!(ENTRIES + CAPACITY as u64 * ENTRY_BYTES <= TREE_NODE_BYTES
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn typed_entries_have_room_in_their_leaves() {
+        for key in 1..=TYPED_KEY_BYTES_MAX {
+            for value in 0..=ENTRY_BYTES_MAX {
+                let Some(form) = Form::typed(key, value) else {
+                    assert!(key.next_multiple_of(8) + value.next_multiple_of(8) > ENTRY_BYTES_MAX);
+                    continue;
+                };
+                assert!((6..=CAPACITY).contains(&form.capacity()));
+                let bytes = u64::from(form.entry_bytes) * u64::from(form.capacity);
+                assert!(ENTRIES + bytes <= form.kind.node_bytes());
+                let (key, value) = (vec![1; key as usize], vec![2; value as usize]);
+                assert_eq!(form.entry(&key, &value).count(), form.words());
+            }
+        }
+        assert_eq!(Form::typed(0, 8), None);
+        assert_eq!(Form::typed(u64::MAX, u64::MAX), None);
+        assert_eq!(Form::typed(8, 8).map(Form::capacity), Some(CAPACITY));
+    }
 
     #[test]
     fn entries_compare_as_their_keys_do() {

@@ -8,6 +8,7 @@
 mod bulk;
 mod change;
 mod index;
+mod inline;
 mod layout;
 mod salvage;
 mod scan;
@@ -21,10 +22,12 @@ use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{Kind, LINE};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
+use crate::description;
 use crate::record::{self, Located};
 pub use bulk::Pair;
 pub use index::{Stop, Walk};
-pub use layout::KEY_BYTES_MAX;
+pub use inline::{Ahead, Columns, GROUP};
+pub use layout::{Form, KEY_BYTES_MAX, head_of};
 pub use salvage::Salvage;
 pub use scan::Batch;
 
@@ -33,6 +36,8 @@ pub use scan::Batch;
 pub struct BTree {
     node: Offset,
     id: u64,
+    /// What the entries of its leaves are.
+    pub form: Form,
 }
 
 impl BTree {
@@ -46,21 +51,49 @@ impl BTree {
         name: &str,
     ) -> Result<Option<(BTree, u8)>> {
         let Some(named) = directory::find(access, directory_at, name)? else { return Ok(None) };
+        if named.kind == Kind::TYPED_TREE {
+            return Err(Error::WrongKind);
+        }
         BTree::of(access, &named).map(|tree| Some((tree, named.flags)))
     }
 
-    /// The tree that a directory entry names.
+    /// Finds the typed tree called `name`.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_typed<A: Access>(
+        access: &mut A,
+        directory_at: Offset,
+        name: &str,
+    ) -> Result<Option<BTree>> {
+        match directory::find(access, directory_at, name)? {
+            Some(named) if named.kind != Kind::TYPED_TREE => Err(Error::WrongKind),
+            Some(named) => BTree::of(access, &named).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The tree, typed or not, that a directory entry names.
     ///
     /// # Errors
     /// As `open`.
     pub fn of<A: Access>(access: &mut A, named: &Named) -> Result<BTree> {
-        if named.kind != Kind::TREE_HEADER {
+        let is_typed = named.kind == Kind::TYPED_TREE;
+        if named.kind != Kind::TREE_HEADER && !is_typed {
             return Err(Error::WrongKind);
         }
         let view = access.navigate(None, named.node, Kind::TREE_HEADER)?;
         let id = access.word(&view, named.node + header::ID);
+        let sizes = access.word(&view, named.node + header::FORM);
         access.check(&view)?;
-        Ok(BTree { node: named.node, id })
+        let form = match is_typed {
+            true => Form::typed(sizes & 0xffff_ffff, sizes >> 32),
+            false => Some(Form::LEADING),
+        };
+        match form {
+            Some(form) => Ok(BTree { node: named.node, id, form }),
+            None => Err(access.broken(&view, Invariant::TreeNode, named.node + header::FORM)),
+        }
     }
 
     /// Makes an empty tree called `name`, which is not there yet. `id` is random, `flags` are the
@@ -74,15 +107,53 @@ impl BTree {
         flags: u8,
         id: u64,
     ) -> Result<BTree> {
+        BTree::make(tx, (name, Kind::TREE_HEADER, flags), id, Form::LEADING, 0)
+    }
+
+    /// As `create`, of a tree with keys and values of this form; `description` is the caller's.
+    ///
+    /// # Errors
+    /// As `create`; `TooLarge` for a long description.
+    pub fn create_typed<M: Memory, H: Host>(
+        tx: &mut Transaction<'_, M, H>,
+        name: &str,
+        form: Form,
+        description: &[u8],
+        id: u64,
+    ) -> Result<BTree> {
+        let description = description::make(tx, description)?;
+        BTree::make(tx, (name, Kind::TYPED_TREE, 0), id, form, description)
+    }
+
+    fn make<M: Memory, H: Host>(
+        tx: &mut Transaction<'_, M, H>,
+        (name, kind, flags): (&str, Kind, u8),
+        id: u64,
+        form: Form,
+        description: Offset,
+    ) -> Result<BTree> {
         let node = tx.alloc_nodes(Kind::TREE_HEADER)?;
-        let root = shape::make_empty(tx)?;
+        let root = shape::make_empty(tx, form)?;
         let mut words = vec![0; (HEADER_BYTES / 8) as usize];
         words[header::ID as usize / 8] = id;
         words[header::FLAGS as usize / 8] = u64::from(flags);
         words[header::ROOT as usize / 8] = root;
+        words[header::DESCRIPTION as usize / 8] = description;
+        words[header::FORM as usize / 8] =
+            u64::from(form.key_bytes) | u64::from(form.value_bytes) << 32;
         tx.fill_nodes(node, &words);
-        tx.enter(&Named { name: name.to_owned(), kind: Kind::TREE_HEADER, flags, node })?;
-        Ok(BTree { node, id })
+        tx.enter(&Named { name: name.to_owned(), kind, flags, node })?;
+        Ok(BTree { node, id, form })
+    }
+
+    /// The description that a typed tree was made with.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn description<A: Access>(&self, access: &mut A) -> Result<Vec<u8>> {
+        let (view, words) = self.header(access)?;
+        let block = words[header::DESCRIPTION as usize / 8];
+        description::read(access, &view, block, Invariant::TreeNode)
     }
 
     /// Looks a key up. The value is the returned range of `record`, a buffer that only grows.
@@ -120,7 +191,7 @@ impl BTree {
     /// Where the value of a key stands.
     ///
     /// # Errors
-    /// As `get`.
+    /// As `get`; `WrongKind` of a typed tree, whose values move.
     pub fn locate<A: Access>(
         &self,
         access: &mut A,
@@ -129,6 +200,9 @@ impl BTree {
     ) -> Result<Option<Located>> {
         let place = self.search(access, key, record)?;
         let Some((entry, head)) = place.found else { return Ok(None) };
+        if self.form.is_inline() {
+            return Err(Error::WrongKind);
+        }
         record::locate(access, &place.node.view, entry.leads(), head, record).map(Some)
     }
 
@@ -149,7 +223,7 @@ impl BTree {
         if count > i64::MAX as u64 {
             return Ok(0);
         }
-        if count > access.limit() / Kind(1).block_bytes() {
+        if count > access.limit() / self.form.least_bytes() {
             return Err(access.broken(&head, Invariant::MapCount, self.node));
         }
         Ok(count)

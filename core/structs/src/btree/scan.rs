@@ -48,6 +48,16 @@ impl Batch {
 /// A bound of a scan.
 pub type Edge<'a> = Bound<&'a [u8]>;
 
+/// The way to the leaf in which a scan begins.
+pub(super) fn toward(from: Edge<'_>, reverse: bool) -> Toward<'_> {
+    match (from, reverse) {
+        (Bound::Included(key), _) | (Bound::Excluded(key), false) => Toward::Key(key),
+        (Bound::Excluded(key), true) => Toward::Below(key),
+        (Bound::Unbounded, false) => Toward::First,
+        (Bound::Unbounded, true) => Toward::Last,
+    }
+}
+
 impl BTree {
     /// Up to `limit` items of the leaf at `from`, from there on in ascending or, if `reverse`, in
     /// descending order. They are consistent; the tree may change between two calls.
@@ -62,29 +72,10 @@ impl BTree {
         limit: usize,
         values: bool,
     ) -> Result<Batch> {
-        let toward = match (from, reverse) {
-            (Bound::Included(key), _) | (Bound::Excluded(key), false) => Toward::Key(key),
-            (Bound::Excluded(key), true) => Toward::Below(key),
-            (Bound::Unbounded, false) => Toward::First,
-            (Bound::Unbounded, true) => Toward::Last,
-        };
         let mut path = Vec::new();
-        let mut leaf = self.descend(access, toward, Some(&mut path))?;
+        let mut leaf = self.descend(access, toward(from, reverse), Some(&mut path))?;
         leaf.view = access.decide(&leaf.view)?;
-        let cut = match from {
-            Bound::Unbounded => {
-                if reverse {
-                    leaf.count()
-                } else {
-                    0
-                }
-            }
-            Bound::Included(key) | Bound::Excluded(key) => {
-                let (rank, equal) = self.rank(access, &leaf, key, 0, &mut None)?;
-                let included = matches!(from, Bound::Included(_));
-                rank + usize::from(equal && included == reverse)
-            }
-        };
+        let cut = self.cut(access, &leaf, from, reverse)?;
         let (first, last) = if reverse { (0, cut) } else { (cut, leaf.count()) };
         let mut batch = Batch::default();
         let taken = (last - first).min(limit);
@@ -100,6 +91,22 @@ impl BTree {
         Ok(batch)
     }
 
+    /// Rank of a leaf at which a scan begins, or behind which it does if `reverse`.
+    pub(super) fn cut<A: Access>(
+        &self,
+        access: &mut A,
+        leaf: &Node<A::View>,
+        from: Edge<'_>,
+        reverse: bool,
+    ) -> Result<usize> {
+        let (Bound::Included(key) | Bound::Excluded(key)) = from else {
+            return Ok(if reverse { leaf.count() } else { 0 });
+        };
+        let (rank, equal) = self.rank(access, leaf, key, 0, &mut None)?;
+        let included = matches!(from, Bound::Included(_));
+        Ok(rank + usize::from(equal && included == reverse))
+    }
+
     /// Copies the items of these ranks.
     fn read_items<A: Access>(
         &self,
@@ -111,6 +118,9 @@ impl BTree {
         batch: &mut Batch,
     ) -> Result<()> {
         for rank in ranks.clone() {
+            if leaf.form.is_inline() {
+                break;
+            }
             let at = leaf.entry(access, rank).leads();
             access.prefetch(at);
             access.prefetch(at + LINE);
@@ -118,7 +128,7 @@ impl BTree {
         let mut record = Vec::new();
         for number in 0..ranks.len() {
             let rank = if reverse { ranks.end - 1 - number } else { ranks.start + number };
-            let head = self.record_of(access, &leaf.view, leaf.entry(access, rank), &mut record)?;
+            let head = self.record_of(access, leaf, rank, &mut record)?;
             batch.bytes.extend_from_slice(&record[head.key_range()]);
             let key_end = batch.bytes.len();
             if values {
@@ -131,7 +141,7 @@ impl BTree {
     }
 
     /// Where a scan goes on behind a leaf. It must get on, whatever the fences say.
-    fn beyond<A: Access>(
+    pub(super) fn beyond<A: Access>(
         &self,
         access: &mut A,
         leaf: &Node<A::View>,

@@ -2,8 +2,7 @@
 
 use super::BTree;
 use super::layout::{
-    CAPACITY, ENTRIES, ENTRY_BYTES, Entry, LEVEL_MAX, Meta, ORDER_BYTES, RECORD_BYTES_MAX, head_of,
-    header, node,
+    ENTRIES, Entry, Form, LEVEL_MAX, Meta, ORDER_BYTES, RECORD_BYTES_MAX, head_of, header, node,
 };
 use crate::record::{self, HEAD_BYTES, Head, OFFSET_MASK};
 use std::cmp::Ordering;
@@ -19,23 +18,25 @@ pub(super) struct Node<V> {
     pub meta: Meta,
     /// Slots in key order.
     pub order: [u8; ORDER_BYTES],
+    /// What its entries are.
+    pub form: Form,
 }
 
 impl<V: Seen> Node<V> {
     /// Entries in use.
     #[inline(always)]
     pub fn count(&self) -> usize {
-        self.meta.count().min(CAPACITY)
+        self.meta.count().min(self.form.capacity())
     }
 
     /// Place of the entry of a rank.
     #[inline(always)]
     pub fn place(&self, rank: usize) -> Offset {
-        let slot = usize::from(self.order[rank]).min(CAPACITY - 1);
-        self.view.node() + ENTRIES + slot as u64 * ENTRY_BYTES
+        let slot = u32::from(self.order[rank]).min(self.form.capacity - 1);
+        self.view.node() + ENTRIES + u64::from(slot * self.form.entry_bytes)
     }
 
-    /// The entry of a rank.
+    /// The entry of a rank, the first two words of a longer one.
     #[inline(always)]
     pub fn entry<A: Access<View = V>>(&self, access: &A, rank: usize) -> Entry {
         let at = self.place(rank);
@@ -67,7 +68,7 @@ impl<V: Seen> Node<V> {
     }
 
     fn under<W>(self, view: W) -> Node<W> {
-        Node { view, meta: self.meta, order: self.order }
+        Node { view, meta: self.meta, order: self.order, form: self.form }
     }
 }
 
@@ -125,14 +126,22 @@ impl BTree {
         at: Offset,
         level: u8,
     ) -> Result<Node<A::View>> {
-        let view = access.pass(parent, at, Kind::TREE_NODE)?;
+        let form = self.form_of(level);
+        let view = access.pass(parent, at, form.kind)?;
         let meta = Meta(access.word(&view, at + node::META));
-        if meta.level() != level || meta.count() > CAPACITY {
+        let fits = meta.count() <= form.capacity() && !(form.is_inline() && meta.prefix() != 0);
+        if meta.level() != level || !fits {
             return Err(access.broken(&view, Invariant::TreeNode, at));
         }
         let mut order = [0; ORDER_BYTES];
         access.bytes(&view, at + node::ORDER, &mut order);
-        Ok(Node { view, meta, order })
+        Ok(Node { view, meta, order, form })
+    }
+
+    /// What the entries of a node of that level are.
+    #[inline(always)]
+    pub(super) fn form_of(&self, level: u8) -> Form {
+        if level == 0 { self.form } else { Form::LEADING }
     }
 
     /// Goes down to a leaf, by way of `path` if that is wanted.
@@ -234,15 +243,19 @@ impl BTree {
         let mut own = Vec::new();
         while low < high {
             let middle = (low + high) / 2;
-            let entry = node.entry(access, middle);
-            let order = match entry.compare(suffix(key, node.meta)) {
+            let told = if node.form.is_inline() {
+                node.form.compare(key)
+            } else {
+                node.entry(access, middle).compare(suffix(key, node.meta))
+            };
+            let order = match told {
                 Some(order) => order,
                 None => {
                     let buffer = match seen {
                         Some((buffer, _)) => &mut **buffer,
                         None => &mut own,
                     };
-                    let found = self.key(access, node, entry, buffer)?;
+                    let found = self.key(access, node, middle, buffer)?;
                     let order = buffer[found.key_range()].cmp(key);
                     if let Some((_, head)) = seen {
                         *head = (order == Ordering::Equal).then_some(found);
@@ -259,22 +272,40 @@ impl BTree {
         Ok((low, false))
     }
 
-    /// Copies the key of an entry out, with the rest of its record; returns the record's head.
+    /// Copies the key of a rank out, with the rest of its record; returns the record's head.
     pub(super) fn key<A: Access>(
         &self,
         access: &mut A,
         node: &Node<A::View>,
-        entry: Entry,
+        rank: usize,
         record: &mut Vec<u8>,
     ) -> Result<Head> {
-        match node.meta.level() {
-            0 => self.record_of(access, &node.view, entry, record),
-            _ => self.fence(access, &node.view, entry.leads(), record).map(|(_, head)| head),
+        if node.meta.level() == 0 {
+            return self.record_of(access, node, rank, record);
         }
+        let child = node.entry(access, rank).leads();
+        self.fence(access, (&node.view, node.meta.level()), child, record).map(|(_, head)| head)
     }
 
-    /// Copies the record of a leaf's entry out.
+    /// Copies the record of a rank of a leaf out; an entry of a typed tree becomes one.
+    #[inline(always)]
     pub(super) fn record_of<A: Access>(
+        &self,
+        access: &mut A,
+        leaf: &Node<A::View>,
+        rank: usize,
+        record: &mut Vec<u8>,
+    ) -> Result<Head> {
+        if leaf.form.is_inline() {
+            let head = self.inline_record(access, leaf, rank, record);
+            access.check(&leaf.view)?;
+            return Ok(head);
+        }
+        self.record_at(access, &leaf.view, leaf.entry(access, rank), record)
+    }
+
+    /// Copies the record that a leaf's entry leads to out.
+    pub(super) fn record_at<A: Access>(
         &self,
         access: &mut A,
         leaf: &A::View,
@@ -288,16 +319,17 @@ impl BTree {
         Ok(head)
     }
 
-    /// The lower fence of a node: its record's offset and head, with the record itself in the
-    /// buffer. The first node of a level has none: 0 and an empty key.
+    /// The lower fence of the child of a node of `level`: its record's offset and head, with the
+    /// record itself in the buffer. The first node of a level has none: 0 and an empty key.
     pub(super) fn fence<A: Access>(
         &self,
         access: &mut A,
-        parent: &A::View,
+        (parent, level): (&A::View, u8),
         at: Offset,
         record: &mut Vec<u8>,
     ) -> Result<(Offset, Head)> {
-        let view = access.pass(Some(parent), at, Kind::TREE_NODE)?;
+        let kind = self.form_of(level.saturating_sub(1)).kind;
+        let view = access.pass(Some(parent), at, kind)?;
         self.fence_of(access, &view, record)
     }
 
@@ -335,6 +367,7 @@ impl BTree {
             let entry = node.entry(access, rank);
             let head = match head {
                 Some(head) => head,
+                None if node.form.is_inline() => self.inline_record(access, &node, rank, record),
                 None => record::read(access, &node.view, entry.leads(), RECORD_BYTES_MAX, record)?,
             };
             found = Some((entry, head));

@@ -3,11 +3,12 @@
 
 use super::BTree;
 use super::change::Patch;
-use super::layout::{CAPACITY, ENTRIES, Entry, LEAST, LEVEL_MAX, Meta, common, header, node};
+use super::inline::inline_entry;
+use super::layout::{CAPACITY, ENTRIES, Entry, Form, LEVEL_MAX, Meta, common, header, node};
 use super::search::{Node, Place, Step};
 use crate::record::{HEAD_BYTES, Head};
 use std::ops::Range;
-use vasmem_engine::layout::{Kind, TREE_NODE_BYTES};
+use vasmem_engine::layout::TREE_LEAF_BYTES;
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Touched, Transaction};
 
 /// A longer prefix is worth looking up all keys of a node from this many bytes more on: shorter
@@ -24,6 +25,7 @@ pub(super) struct Fence {
 /// An entry on its way into a fresh node.
 #[derive(Clone, Copy)]
 pub(super) struct Moved<'k> {
+    /// Where keys and values stand in entries, it leads to its words in the draft.
     pub entry: Entry,
     /// Its key, if it is at hand.
     pub key: Option<&'k [u8]>,
@@ -39,6 +41,8 @@ pub(super) struct Draft<'k> {
     pub lower: Fence,
     pub upper: Option<Vec<u8>>,
     pub moved: Vec<Moved<'k>>,
+    /// The words of entries that have keys and values.
+    pub words: Vec<u64>,
 }
 
 /// A fresh node, and the key of its lower fence.
@@ -60,33 +64,37 @@ pub(super) fn sizes(total: usize, most: usize, ascending: bool) -> Vec<usize> {
 }
 
 /// Numbers of entries after a join: one node if that leaves it room.
-fn joined_sizes(total: usize) -> Vec<usize> {
-    let fits = total <= CAPACITY * 3 / 4;
+fn joined_sizes(total: usize, form: Form) -> Vec<usize> {
+    let fits = total <= form.capacity() * 3 / 4;
     if fits { vec![total] } else { sizes(total, total.div_ceil(2), false) }
 }
 
 /// Fills in a leaf without entries; its offset.
-pub(super) fn make_empty<M: Memory, H: Host>(tx: &mut Transaction<'_, M, H>) -> Result<Offset> {
-    fill(tx, Meta::new(0, 0, 0), 0, &[])
+pub(super) fn make_empty<M: Memory, H: Host>(
+    tx: &mut Transaction<'_, M, H>,
+    form: Form,
+) -> Result<Offset> {
+    fill(tx, form, Meta::new(0, 0, 0), 0, |_| {})
 }
 
+/// Fills in a node; `entries` writes the words of its entries.
 fn fill<M: Memory, H: Host>(
     tx: &mut Transaction<'_, M, H>,
+    form: Form,
     meta: Meta,
     fence: Offset,
-    entries: &[Entry],
+    entries: impl FnOnce(&mut [u64]),
 ) -> Result<Offset> {
-    let at = tx.alloc_nodes(Kind::TREE_NODE)?;
-    let mut words = [0; (TREE_NODE_BYTES / 8) as usize];
+    let at = tx.alloc_nodes(form.kind)?;
+    let mut words = [0; (TREE_LEAF_BYTES / 8) as usize];
+    let words = &mut words[..(form.kind.node_bytes() / 8) as usize];
     words[node::META as usize / 8] = meta.0;
     words[node::FENCE as usize / 8] = fence;
     for slot in 0..CAPACITY {
         words[node::ORDER as usize / 8 + slot / 8] |= (slot as u64) << (slot % 8 * 8);
     }
-    for (pair, entry) in words[ENTRIES as usize / 8..].chunks_exact_mut(2).zip(entries) {
-        pair.copy_from_slice(&[entry.head, entry.word]);
-    }
-    tx.fill_node(at, &words);
+    entries(&mut words[ENTRIES as usize / 8..]);
+    tx.fill_node(at, words);
     Ok(at)
 }
 
@@ -95,11 +103,16 @@ fn fill<M: Memory, H: Host>(
 pub(super) fn moved<M: Memory, H: Host>(
     tx: &Transaction<'_, M, H>,
     node: &Node<Touched>,
+    words: &mut Vec<u64>,
 ) -> Vec<Moved<'static>> {
     let entry = |rank| {
         let known = rank > 0 || node.meta.level() == 0;
         let prefix = known.then(|| node.meta.prefix());
-        Moved { entry: node.entry(tx, rank), key: None, prefix, view: node.view }
+        let entry = match node.form.is_inline() {
+            true => inline_entry(words, node.entry_words(tx, rank)),
+            false => node.entry(tx, rank),
+        };
+        Moved { entry, key: None, prefix, view: node.view }
     };
     (0..node.count()).map(entry).collect()
 }
@@ -111,15 +124,19 @@ impl BTree {
         tx: &mut Transaction<'_, M, H>,
         place: &Place<Touched>,
         key: &[u8],
-        entry: Entry,
+        entry: &[u64],
     ) -> Result<()> {
         let path = self.path_to(tx, key, &place.node)?;
         let mut draft = self.draft(tx, &path, &place.node)?;
         let ascending = draft.upper.is_none() && place.rank == draft.moved.len();
         let prefix = Some(place.node.meta.prefix());
         let view = place.node.view;
+        let entry = match *entry {
+            [head, word] if !self.form.is_inline() => Entry { head, word },
+            _ => inline_entry(&mut draft.words, entry.iter().copied()),
+        };
         draft.moved.insert(place.rank, Moved { entry, key: Some(key), prefix, view });
-        let sizes = sizes(draft.moved.len(), CAPACITY, ascending);
+        let sizes = sizes(draft.moved.len(), self.form.capacity(), ascending);
         let made = self.build(tx, &draft, &sizes)?;
         self.free_node(tx, &place.node)?;
         self.publish(tx, path, 1, made, ascending)
@@ -140,7 +157,7 @@ impl BTree {
         let mut draft = self.draft(tx, &path, &place.node)?;
         draft.moved.remove(place.rank);
         self.join(tx, &mut path, &mut draft)?;
-        let made = self.build(tx, &draft, &joined_sizes(draft.moved.len()))?;
+        let made = self.build(tx, &draft, &joined_sizes(draft.moved.len(), self.form))?;
         self.free_node(tx, &place.node)?;
         self.publish(tx, path, 2, made, false)?;
         Ok(true)
@@ -155,7 +172,9 @@ impl BTree {
     ) -> Result<Draft<'static>> {
         let lower = self.lower(tx, &node.view)?;
         let upper = self.upper(tx, path)?;
-        Ok(Draft { level: node.meta.level(), lower, upper, moved: moved(tx, node) })
+        let mut words = Vec::new();
+        let moved = moved(tx, node, &mut words);
+        Ok(Draft { level: node.meta.level(), lower, upper, moved, words })
     }
 
     /// The lower fence of a node.
@@ -181,7 +200,8 @@ impl BTree {
         };
         let next = step.node.entry(access, step.rank + 1).leads();
         let mut record = Vec::new();
-        let (at, head) = self.fence(access, &step.node.view, next, &mut record)?;
+        let place = (&step.node.view, step.node.meta.level());
+        let (at, head) = self.fence(access, place, next, &mut record)?;
         access.check(&step.node.view)?;
         if at == 0 {
             return Err(access.broken(&step.node.view, Invariant::TreeNode, next));
@@ -204,7 +224,7 @@ impl BTree {
         let mut node = self.node(tx, Some(&parent.node.view), at, draft.level)?;
         node.view = tx.decide(&node.view)?;
         let fence = self.lower(tx, &node.view)?;
-        let mut others = moved(tx, &node);
+        let mut others = moved(tx, &node, &mut draft.words);
         if is_last {
             others.append(&mut draft.moved);
             draft.moved = others;
@@ -242,16 +262,19 @@ impl BTree {
     pub(super) fn moved_key<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        level: u8,
+        draft: &Draft<'_>,
         moved: &Moved<'_>,
     ) -> Result<Vec<u8>> {
         if let Some(key) = moved.key {
             return Ok(key.to_vec());
         }
+        if self.form_of(draft.level).is_inline() {
+            return Ok(self.form.key_of(&draft.words[moved.entry.leads() as usize..]));
+        }
         let mut record = Vec::new();
-        let head = match level {
-            0 => self.record_of(tx, &moved.view, moved.entry, &mut record)?,
-            _ => self.fence(tx, &moved.view, moved.entry.leads(), &mut record)?.1,
+        let head = match draft.level {
+            0 => self.record_at(tx, &moved.view, moved.entry, &mut record)?,
+            _ => self.fence(tx, (&moved.view, draft.level), moved.entry.leads(), &mut record)?.1,
         };
         Ok(record[head.key_range()].to_vec())
     }
@@ -269,11 +292,10 @@ impl BTree {
         for size in sizes {
             let to = from + size;
             let upper = match draft.moved.get(to) {
-                Some(next) => Some(self.separator(tx, draft.level, &draft.moved[to - 1], next)?),
+                Some(next) => Some(self.separator(tx, draft, &draft.moved[to - 1], next)?),
                 None => draft.upper.clone(),
             };
-            let slice = &draft.moved[from..to];
-            let at = self.build_one(tx, draft.level, &lower, upper.as_deref(), slice)?;
+            let at = self.build_one(tx, draft, &lower, upper.as_deref(), from..to)?;
             made.push(Made { at, key: lower.key });
             lower = Fence::default();
             if let (Some(key), true) = (upper, to < draft.moved.len()) {
@@ -288,13 +310,13 @@ impl BTree {
     fn separator<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        level: u8,
+        draft: &Draft<'_>,
         last: &Moved<'_>,
         next: &Moved<'_>,
     ) -> Result<Vec<u8>> {
-        let mut key = self.moved_key(tx, level, next)?;
-        if level == 0 {
-            let last = self.moved_key(tx, level, last)?;
+        let mut key = self.moved_key(tx, draft, next)?;
+        if draft.level == 0 {
+            let last = self.moved_key(tx, draft, last)?;
             key.truncate(common(&last, &key) + 1);
         }
         Ok(key)
@@ -303,11 +325,21 @@ impl BTree {
     fn build_one<M: Memory, H: Host>(
         &self,
         tx: &mut Transaction<'_, M, H>,
-        level: u8,
+        draft: &Draft<'_>,
         lower: &Fence,
         upper: Option<&[u8]>,
-        moved: &[Moved<'_>],
+        range: Range<usize>,
     ) -> Result<Offset> {
+        let (level, moved, form) = (draft.level, &draft.moved[range], self.form_of(draft.level));
+        if form.is_inline() {
+            let meta = Meta::new(moved.len(), level, 0);
+            return fill(tx, form, meta, lower.at, |words| {
+                for (entry, moved) in words.chunks_exact_mut(form.words()).zip(moved) {
+                    let from = moved.entry.leads() as usize;
+                    entry.copy_from_slice(&draft.words[from..from + form.words()]);
+                }
+            });
+        }
         let limit = match upper {
             Some(upper) if lower.at != 0 => common(&lower.key, upper),
             _ => 0,
@@ -323,14 +355,18 @@ impl BTree {
             entries.push(if moved.prefix == Some(prefix) || rank == 0 && level > 0 {
                 moved.entry
             } else {
-                let key = self.moved_key(tx, level, moved)?;
+                let key = self.moved_key(tx, draft, moved)?;
                 if key.len() < prefix {
                     return Err(tx.broken(&moved.view, Invariant::TreeNode, moved.view.node));
                 }
                 Entry::new(&key, prefix, moved.entry.leads())
             });
         }
-        fill(tx, Meta::new(moved.len(), level, prefix), lower.at, &entries)
+        fill(tx, form, Meta::new(moved.len(), level, prefix), lower.at, |words| {
+            for (pair, entry) in words.chunks_exact_mut(2).zip(entries) {
+                pair.copy_from_slice(&entry.words());
+            }
+        })
     }
 
     /// Lets fresh leaves take the place of `gone` leaves, the first of which `path` leads to, and
@@ -356,8 +392,8 @@ impl BTree {
                 self.free_node(tx, &node)?;
                 return self.set_root(tx, made, level - 1);
             }
-            let joins = made.len() < gone && count < LEAST && !path.is_empty();
-            if count <= CAPACITY && !joins {
+            let joins = made.len() < gone && count < node.form.least() && !path.is_empty();
+            if count <= node.form.capacity() && !joins {
                 return self.patch(tx, &node, range, made);
             }
             let mut draft = self.draft(tx, &path, &node)?;
@@ -373,9 +409,9 @@ impl BTree {
             let sizes = if joins && can_join {
                 self.join(tx, &mut path, &mut draft)?;
                 gone = 2;
-                joined_sizes(draft.moved.len())
+                joined_sizes(draft.moved.len(), node.form)
             } else {
-                sizes(draft.moved.len(), CAPACITY, ascending)
+                sizes(draft.moved.len(), node.form.capacity(), ascending)
             };
             made = self.build(tx, &draft, &sizes)?;
             self.free_node(tx, &node)?;
@@ -395,11 +431,11 @@ impl BTree {
         let prefix = node.meta.prefix();
         for (number, Made { at, key }) in made.iter().enumerate() {
             let rank = range.start + number;
-            let entry = Entry::new(key, prefix, *at);
+            let entry = Entry::new(key, prefix, *at).words();
             if rank < range.end {
-                patch.set(tx, rank, entry);
+                patch.set(tx, rank, &entry);
             } else {
-                patch.insert(tx, rank, entry);
+                patch.insert(tx, rank, &entry);
             }
         }
         for _ in range.start + made.len()..range.end {
@@ -430,8 +466,9 @@ impl BTree {
                 view,
             });
             let moved: Vec<_> = moved.collect();
-            let draft = Draft { level, lower: Fence::default(), upper: None, moved };
-            let sizes = sizes(draft.moved.len(), CAPACITY, true);
+            let lower = Fence::default();
+            let draft = Draft { level, lower, upper: None, moved, words: Vec::new() };
+            let sizes = sizes(draft.moved.len(), Form::LEADING.capacity(), true);
             made = self.build(tx, &draft, &sizes)?;
         }
         if let [root] = &made[..] {

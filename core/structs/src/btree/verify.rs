@@ -48,6 +48,11 @@ impl BTree {
     /// `Corrupted` where it cannot go on.
     pub fn reach<A: Access>(&self, access: &mut A, reached: &mut Reached) -> Result<()> {
         reached.block(self.node);
+        if self.form.is_inline() {
+            self.description(access)?;
+            let (_, words) = self.header(access)?;
+            reached.block(words[header::DESCRIPTION as usize / 8]);
+        }
         let mut found = Found::default();
         let mut ahead = vec![self.root(access)?];
         while let Some(place) = ahead.pop() {
@@ -77,7 +82,8 @@ impl BTree {
         reached.block(at);
         let mut tell = |text: &str| reached.broken(Invariant::TreeNode, at, text);
         let mut slots = [false; CAPACITY];
-        for &slot in &node.order[..CAPACITY] {
+        let slots = &mut slots[..node.form.capacity()];
+        for &slot in &node.order[..slots.len()] {
             if let Some(slot) = slots.get_mut(usize::from(slot)) {
                 *slot = true;
             }
@@ -98,13 +104,24 @@ impl BTree {
         for rank in 0..node.count() {
             let entry = node.entry(access, rank);
             let key = match place.level {
+                0 if node.form.is_inline() => {
+                    let key_words = node.form.key_words();
+                    let words: Vec<u64> = node.entry_words(access, rank).take(key_words).collect();
+                    let key = node.form.key_of(&words);
+                    if !node.form.entry(&key, b"").eq(words) {
+                        let text = format!("the key of rank {rank} has bytes behind its end");
+                        reached.broken(Invariant::TreeOrder, at, text);
+                    }
+                    key
+                }
                 0 => match self.reach_record(access, node, entry, reached)? {
                     Some(key) => key,
                     None => continue,
                 },
                 _ => {
                     let child = entry.leads();
-                    let (_, head) = self.fence(access, &node.view, child, &mut record)?;
+                    let (_, head) =
+                        self.fence(access, (&node.view, place.level), child, &mut record)?;
                     record[head.key_range()].to_vec()
                 }
             };
@@ -143,7 +160,8 @@ impl BTree {
             reached.broken(Invariant::TreeOrder, place.at, text);
         }
         let prefix = node.meta.prefix();
-        let fits = key.len() >= prefix && Entry::new(key, prefix, entry.leads()) == entry;
+        let fits = node.form.is_inline()
+            || key.len() >= prefix && Entry::new(key, prefix, entry.leads()) == entry;
         if !is_first && !fits {
             let text = format!("the entry of rank {rank} is not that of its key");
             reached.broken(Invariant::TreeOrder, place.at, text);
@@ -160,7 +178,7 @@ impl BTree {
     ) -> Result<Option<Vec<u8>>> {
         let mut record = Vec::new();
         reached.block(entry.leads());
-        let head = match self.record_of(access, &node.view, entry, &mut record) {
+        let head = match self.record_at(access, &node.view, entry, &mut record) {
             Err(Error::Corrupted { invariant, at }) => {
                 reached.broken(invariant, at, "a record's lengths are impossible");
                 return Ok(None);
@@ -205,8 +223,11 @@ impl BTree {
             self.free_node(tx, &node)?;
         }
         // A handle that is still around must notice, whatever stands here later.
-        let (head, _) = self.header(tx)?;
+        let (head, words) = self.header(tx)?;
         let head = tx.decide(&head)?;
+        if self.form.is_inline() {
+            tx.free(words[header::DESCRIPTION as usize / 8])?;
+        }
         tx.write(&head, self.node + header::ID, !self.id);
         let block = self.node..self.node + Kind::TREE_HEADER.block_bytes();
         for line in block.step_by(LINE as usize) {

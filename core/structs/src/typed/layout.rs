@@ -15,8 +15,6 @@ pub mod header {
     /// Bytes of a key, and above 32 bits those of a value.
     pub const FORM: u64 = 56;
 }
-/// Longest description.
-pub const DESCRIPTION_BYTES_MAX: u64 = 4000;
 /// Longest key and longest value.
 pub const KEY_BYTES_MAX: u64 = 256;
 /// Largest entry: two of them have room in the largest node.

@@ -9,8 +9,9 @@ mod scan;
 mod verify;
 
 use crate::HashMap;
+use crate::description;
 use crate::hashmap::{Cursor, Entry};
-use layout::{DESCRIPTION_BYTES_MAX, header};
+use layout::header;
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{GRANULE, Kind};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
@@ -76,10 +77,7 @@ impl TypedMap {
         description: &[u8],
         id: u64,
     ) -> Result<TypedMap> {
-        let bytes = description.len() as u64;
-        crate::record::check_length("types", description.len(), DESCRIPTION_BYTES_MAX)?;
-        let block = tx.alloc(8 + bytes)?;
-        tx.fill(block, &[&bytes.to_le_bytes(), description]);
+        let block = description::make(tx, description)?;
         let table = tx.alloc_nodes(form.kind)?;
         let empty = vec![0; (GRANULE / 8) as usize];
         tx.fill_nodes_of(table, &empty, form.node_bytes());
@@ -99,16 +97,7 @@ impl TypedMap {
     pub fn description<A: Access>(&self, access: &mut A) -> Result<Vec<u8>> {
         let (view, words) = self.map.header(access)?;
         let block = words[header::DESCRIPTION as usize / 8];
-        access.data(&view, block, 8)?;
-        let bytes = access.word(&view, block);
-        if bytes > DESCRIPTION_BYTES_MAX {
-            return Err(access.broken(&view, Invariant::HashDirectory, block));
-        }
-        access.data(&view, block, 8 + bytes)?;
-        let mut description = vec![0; bytes as usize];
-        access.bytes(&view, block + 8, &mut description);
-        access.check(&view)?;
-        Ok(description)
+        description::read(access, &view, block, Invariant::HashDirectory)
     }
 
     /// Number of keys: exact whenever nobody writes.
