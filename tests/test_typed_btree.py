@@ -2,6 +2,8 @@
 
 import pickle
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -189,7 +191,7 @@ def test_what_has_no_place_is_refused(segment: vasmem.Segment) -> None:
     with pytest.raises(wrong, match="dtype S"):
         tree.prefix(1)
     with pytest.raises(TypeError, match="not typed"):
-        segment.btree("plain").read_arrays()
+        segment.btree("plain").items_array()
     assert len(tree) == 0
     assert tree.get_many([])[0].shape == tree.items_array()[1].shape == (0,)
 
@@ -281,3 +283,19 @@ def test_many_keys(segment: vasmem.Segment) -> None:
     assert found.tolist() == list(range(500, -2000, -1))
     assert tree.delete_many(numbers).all()
     assert segment.check() == []
+
+
+def test_dump_and_load(make: Callable[..., vasmem.Segment]) -> None:
+    old, new = make("old"), make("new")
+    tree = old.btree("points", key=[("x", "i4"), ("y", "i4")], value="S3")
+    tree.update({(x, -x): b"%3d" % x for x in range(-20, 20)})
+    old.btree("empty", key="M8[s]", value="c16")
+    command = [sys.executable, "-m", "vasmem"]
+    dumped = subprocess.run([*command, "dump", old.url], capture_output=True, check=True).stdout
+    subprocess.run([*command, "load", new.url], input=dumped, check=True)
+    assert dict(new["points"]) == dict(tree)
+    assert new["points"].key_dtype == tree.key_dtype
+    assert new["empty"].value_dtype == np.dtype("c16")
+    scan = [*command, "scan", f"{new.url}/points", "--limit", "2", "--json"]
+    lines = subprocess.run(scan, capture_output=True, check=True).stdout.splitlines()
+    assert [b"[-20" in line or b"-20" in line for line in lines] == [True, False]

@@ -275,7 +275,7 @@ class BTree(_Map[_K, _V]):
     ) -> Self: ...
     @property
     def types(self) -> tuple[Any, Any]: ...
-    def read_arrays(
+    def items_array(
         self,
         minimum: _K | None = None,
         maximum: _K | None = None,

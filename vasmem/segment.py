@@ -118,7 +118,7 @@ class Segment(Emulated, Mapping[str, Any]):
         key: DTypeLike | None = None,
         value: DTypeLike | None = None,
         create: bool = True,
-    ) -> HashMap[Any, Any] | TypedHashMap:
+    ) -> Any:
         """Open the hash map of that name; make it if there is none and `create` is true.
 
         A `raw` map takes bytes to bytes and encodes nothing. With the numpy dtypes `key` and
@@ -129,7 +129,7 @@ class Segment(Emulated, Mapping[str, Any]):
         if (key is None) != (value is None) or (raw and key is not None):
             raise ValueError(f"hash map {name!r}: give both key= and value=, or raw=, or none")
         if key is not None:
-            return self._typed(name, (key, value), create)
+            return self._typed("hashmap", name, (key, value), create)
         made: HashMap[Any, Any] = HashMap(self._core, name, create, raw)
         made.segment = self
         return made
@@ -152,7 +152,7 @@ class Segment(Emulated, Mapping[str, Any]):
         key: DTypeLike | None = None,
         value: DTypeLike | None = None,
         create: bool = True,
-    ) -> BTree[Any, Any]:
+    ) -> Any:
         """Open the B-tree of that name; make it if there is none and `create` is true.
 
         `raw`, `key` and `value` are as for `hashmap`, and so are the errors; see TypedBTree.
@@ -160,7 +160,7 @@ class Segment(Emulated, Mapping[str, Any]):
         if (key is None) != (value is None) or (raw and key is not None):
             raise ValueError(f"B-tree {name!r}: give both key= and value=, or raw=, or none")
         if key is not None:
-            return self._typed_btree(name, (key, value), create)
+            return self._typed("btree", name, (key, value), create)
         made: BTree[Any, Any] = BTree(self._core, name, create, raw)
         made.segment = self
         return made
@@ -207,16 +207,12 @@ class Segment(Emulated, Mapping[str, Any]):
 
         return open_array(self, self._core, name, shape, dtype, create)
 
-    def _typed(self, name: str, types: tuple[Any, Any] | None, create: bool) -> TypedHashMap:
-        # Imported with the first of them: numpy takes longer than all of vasmem.
-        from vasmem.typed import open_typed
-
-        return open_typed(self, self._core, name, types, create)
-
-    def _typed_btree(self, name: str, types: tuple[Any, Any] | None, create: bool) -> TypedBTree:
+    def _typed(self, kind: str, name: str, types: tuple[Any, Any] | None, create: bool) -> Any:
+        from vasmem.typed import open_typed  # with numpy, which takes longer than all of vasmem
         from vasmem.typed_btree import open_typed_btree
 
-        return open_typed_btree(self, self._core, name, types, create)
+        opener: Any = open_typed if kind == "hashmap" else open_typed_btree
+        return opener(self, self._core, name, types, create)
 
     def lock(self, name: str, *, create: bool = True) -> Lock:
         """Open the lock of that name; make it if there is none and `create` is true.
@@ -256,22 +252,11 @@ class Segment(Emulated, Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         kind, *options = dict(self._core.names())[name].split()
         if "typed" in options:
-            open_it = self._typed if kind == "hashmap" else self._typed_btree
-            return open_it(name, None, create=False)
-        if kind == "hashmap":
-            return self.hashmap(name, raw="raw" in options, create=False)
-        if kind == "btree":
-            return self.btree(name, raw="raw" in options, create=False)
-        if kind == "set":
-            return self.set(name, raw="raw" in options, create=False)
-        if kind == "array":
-            return self.array(name, create=False)
-        if kind == "counter":
-            return self.counter(name, create=False)
-        if kind == "lock":
-            return self.lock(name, create=False)
-        if kind == "queue":
-            return self.queue(name, raw="raw" in options, create=False)
+            return self._typed(kind, name, None, create=False)
+        if kind in ("array", "counter", "lock"):
+            return getattr(self, kind)(name, create=False)
+        if kind in ("hashmap", "btree", "set", "queue"):
+            return getattr(self, kind)(name, raw="raw" in options, create=False)
         raise WrongType(f"{name!r} in {self.name!r} is a {kind}, newer than this vasmem")
 
     def __delitem__(self, name: str) -> None:

@@ -61,23 +61,6 @@ class TypedBTree(BTree[Any, Any]):
         """Delete all of these keys that are there; which of them were. Raises as `get_many`."""
         return np.frombuffer(self.delete_all(keys), np.bool_)
 
-    def items_array(
-        self,
-        minimum: Any = None,
-        maximum: Any = None,
-        inclusive: tuple[bool, bool] = (True, True),
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Keys from `minimum` to `maximum` and their values, as two arrays in the same order.
-
-        None is no bound; `inclusive` and `reverse` are as for `irange`. Not more than `limit` items
-        come if that is given. Each item is as it was at one time.
-        """
-        if limit is not None and limit < 0:
-            raise ValueError(f"a limit of {limit} items: give 0 or more")
-        return self.read_arrays(minimum, maximum, inclusive, reverse, limit)
-
     def __repr__(self) -> str:
         try:
             state = f"{len(self)} items"

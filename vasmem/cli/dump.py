@@ -203,9 +203,10 @@ def _map_for(segment: Segment, name: str, kind: str | None, types: Any) -> Struc
         from vasmem.dtypes import dtypes_of  # numpy takes long to import
 
         key, value = dtypes_of(types)
-        typed: Structure = make(name, key=key, value=value)
-        return typed
-    return make(name, raw="raw" in options)
+        made: Structure = make(name, key=key, value=value)
+    else:
+        made = make(name, raw="raw" in options)
+    return made
 
 
 def _batches(

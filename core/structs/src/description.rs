@@ -22,7 +22,7 @@ pub fn make<M: Memory, H: Host>(
     Ok(block)
 }
 
-/// Reads the one in `block`, to which the node of `view` leads; `invariant` is broken if it is none.
+/// Reads the one in `block`, to which the node of `view` leads; without one, `invariant` is broken.
 ///
 /// # Errors
 /// `Corrupted`, or `Conflict` to run again.

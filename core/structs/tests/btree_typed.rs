@@ -233,6 +233,80 @@ fn together(
     commit.then_some(trial)
 }
 
+fn put_all(segment: &Attached, tree: &BTree, items: &Model) {
+    let pairs: Vec<_> = items.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    let mut done = 0;
+    while done < pairs.len() {
+        let (rest, mut record) = (&pairs[done..], Vec::new());
+        done += segment.write(&mut patient(), |tx| tree.put_sorted(tx, rest, &mut record)).unwrap();
+    }
+}
+
+fn clear(segment: &Attached, tree: &BTree) {
+    let mut from = Some(Vec::new());
+    while let Some(key) = from {
+        from = segment.write(&mut patient(), |tx| tree.clear_from(tx, &key)).unwrap();
+    }
+}
+
+/// Takes a step with the tree and with its model.
+fn take(step: Step, number: u8, segment: &Attached, tree: &BTree, model: &mut Model) {
+    let (form, mut record) = (tree.form, Vec::new());
+    match step {
+        Step::Put(key, byte) => {
+            let (key, value) = (key_of(form, key.into()), value_of(form, byte));
+            let fresh = segment
+                .write(&mut patient(), |tx| tree.put(tx, &key, &value, &mut record))
+                .unwrap();
+            assert_eq!(fresh, model.insert(key, value).is_none());
+        }
+        Step::PutIf(key, old, byte) => {
+            let (key, value) = (key_of(form, key.into()), value_of(form, byte));
+            let old = old.map(|byte| value_of(form, byte));
+            let expected = old.as_deref().map_or(Expected::Absent, Expected::Value);
+            let done = segment
+                .write(&mut patient(), |tx| tree.put_if(tx, &key, expected, &value, &mut record))
+                .unwrap();
+            assert_eq!(done, model.get(&key) == old.as_ref());
+            if done {
+                model.insert(key, value);
+            }
+        }
+        Step::Delete(key) => {
+            let key = key_of(form, key.into());
+            let range =
+                segment.write(&mut patient(), |tx| tree.delete(tx, &key, &mut record)).unwrap();
+            assert_eq!(range.map(|r| record[r].to_vec()), model.remove(&key));
+        }
+        Step::From(from, to, included, reverse, limit) => {
+            let from = edge(key_of(form, from.into()), included.0);
+            let to = edge(key_of(form, to.into()), included.1);
+            let range = (from, to);
+            let mut expected = between(model, range.clone());
+            if reverse {
+                expected.reverse();
+            }
+            expected.truncate(limit);
+            assert_eq!(columns(segment, tree, range, reverse, limit), expected);
+        }
+        Step::Bulk(keys) => {
+            let item = |key: u8| (key_of(form, key.into()), value_of(form, number));
+            let items: Model = keys.into_iter().map(item).collect();
+            put_all(segment, tree, &items);
+            model.extend(items);
+        }
+        Step::Clear => {
+            clear(segment, tree);
+            model.clear();
+        }
+        Step::Together(puts, commit) => {
+            if let Some(trial) = together(segment, tree, model, &puts, commit) {
+                *model = trial;
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
@@ -249,78 +323,9 @@ proptest! {
         let form = Form::typed(key_bytes, value_bytes).unwrap();
         let tree = create(&segment, form);
         let mut model = Model::new();
-        let mut record = Vec::new();
         for (number, step) in steps.into_iter().enumerate() {
             let segment = if number % 2 == 0 { &segment } else { &other };
-            match step {
-                Step::Put(key, byte) => {
-                    let (key, value) = (key_of(form, key.into()), value_of(form, byte));
-                    let fresh = segment
-                        .write(&mut patient(), |tx| tree.put(tx, &key, &value, &mut record))
-                        .unwrap();
-                    prop_assert_eq!(fresh, model.insert(key, value).is_none());
-                }
-                Step::PutIf(key, old, byte) => {
-                    let (key, value) = (key_of(form, key.into()), value_of(form, byte));
-                    let old = old.map(|byte| value_of(form, byte));
-                    let expected = old.as_deref().map_or(Expected::Absent, Expected::Value);
-                    let done = segment
-                        .write(&mut patient(), |tx| {
-                            tree.put_if(tx, &key, expected, &value, &mut record)
-                        })
-                        .unwrap();
-                    prop_assert_eq!(done, model.get(&key) == old.as_ref());
-                    if done {
-                        model.insert(key, value);
-                    }
-                }
-                Step::Delete(key) => {
-                    let key = key_of(form, key.into());
-                    let range = segment
-                        .write(&mut patient(), |tx| tree.delete(tx, &key, &mut record))
-                        .unwrap();
-                    prop_assert_eq!(range.map(|r| record[r].to_vec()), model.remove(&key));
-                }
-                Step::From(from, to, included, reverse, limit) => {
-                    let from = edge(key_of(form, from.into()), included.0);
-                    let to = edge(key_of(form, to.into()), included.1);
-                    let range = (from, to);
-                    let mut expected = between(&model, range.clone());
-                    if reverse {
-                        expected.reverse();
-                    }
-                    expected.truncate(limit);
-                    prop_assert_eq!(columns(segment, &tree, range, reverse, limit), expected);
-                }
-                Step::Bulk(keys) => {
-                    let keys: Model = keys
-                        .into_iter()
-                        .map(|key| (key_of(form, key.into()), value_of(form, number as u8)))
-                        .collect();
-                    let pairs: Vec<_> =
-                        keys.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-                    let mut done = 0;
-                    while done < pairs.len() {
-                        let rest = &pairs[done..];
-                        done += segment
-                            .write(&mut patient(), |tx| tree.put_sorted(tx, rest, &mut record))
-                            .unwrap();
-                    }
-                    model.extend(keys);
-                }
-                Step::Clear => {
-                    let mut from = Some(Vec::new());
-                    while let Some(key) = from {
-                        from = segment.write(&mut patient(), |tx| tree.clear_from(tx, &key)).unwrap();
-                    }
-                    model.clear();
-                }
-                Step::Together(puts, commit) => {
-                    if let Some(trial) = together(segment, &tree, &model, &puts, commit) {
-                        model = trial;
-                    }
-                }
-            }
+            take(step, number as u8, segment, &tree, &mut model);
         }
         let all: Vec<_> = (0..=255).map(|number| key_of(form, number)).collect();
         let expected: Vec<_> = all.iter().map(|key| model.get(key).cloned()).collect();

@@ -7,7 +7,7 @@ use crate::map::{Map, Types};
 use crate::reading;
 use crate::segment::Segment;
 use crate::wait::Detached;
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use std::ops::Bound as Edge;
@@ -172,17 +172,21 @@ impl BTree {
         Ok(self.map.types()?.python(py))
     }
 
-    /// Keys and values from `minimum` to `maximum`, as two numpy arrays; see `TypedBTree`.
+    /// Keys from `minimum` to `maximum` and their values, as two numpy arrays in the same order; of
+    /// a typed B-tree.
+    ///
+    /// None is no bound; `inclusive` and `reverse` are as for `irange`. Not more than `limit` items
+    /// come if that is given. Each item is as it was at one time.
     #[pyo3(signature = (minimum=None, maximum=None, inclusive=(true, true), reverse=false,
         limit=None))]
-    fn read_arrays<'py>(
+    fn items_array<'py>(
         &self,
         py: Python<'py>,
         minimum: Option<Bound<'py, PyAny>>,
         maximum: Option<Bound<'py, PyAny>>,
         inclusive: (bool, bool),
         reverse: bool,
-        limit: Option<usize>,
+        limit: Option<i64>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let (map, types) = (&self.map, self.map.types()?);
         let edge = |key: Option<Bound<'py, PyAny>>, included| match key {
@@ -191,12 +195,22 @@ impl BTree {
         };
         let (low, high) = (edge(minimum, inclusive.0)?, edge(maximum, inclusive.1)?);
         let (begin, end) = if reverse { (high, low) } else { (low, high) };
-        let limit = limit.unwrap_or(usize::MAX);
-        let mut columns = Columns::default();
+        let limit = usize::try_from(limit.unwrap_or(i64::MAX)).map_err(|_| {
+            let limit = limit.unwrap_or_default();
+            PyValueError::new_err(format!("a limit of {limit} items: give 0 or more"))
+        })?;
+        let (key_bytes, value_bytes) = types.sizes();
+        let expected = limit.min(QUICK);
+        let mut columns = Columns {
+            keys: Vec::with_capacity(expected * key_bytes),
+            values: Vec::with_capacity(expected * value_bytes),
+            numbers: types.numbers(),
+            ..Columns::default()
+        };
         if limit <= QUICK || map.attached.is_inside(py)? {
             let mut next = Some(begin);
             while let Some(from) = next {
-                let left = limit - columns.keys.len() / types.sizes().0;
+                let left = limit - columns.keys.len() / key_bytes;
                 next = map.read_columns(py, (&from, &end), reverse, left, &mut columns)?;
             }
         } else {

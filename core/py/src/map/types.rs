@@ -131,8 +131,25 @@ impl Types {
         self.key.kind == 'S'
     }
 
+    /// Bits by which keys of one eight-byte number differ from one that is in order, as
+    /// `Columns::numbers`.
+    pub fn numbers(&self) -> Option<u64> {
+        match self.parts[..] {
+            [(8, Order::Unsigned)] => Some(0),
+            [(8, Order::Signed)] => Some(1 << 63),
+            _ => None,
+        }
+    }
+
     /// Between the bytes of keys as numpy has them and those that are in order, both ways.
     fn turn(&self, keys: &mut [u8], back: bool) {
+        if let Some(bits) = self.numbers() {
+            let bits = if back { bits.swap_bytes() } else { bits };
+            for key in keys.as_chunks_mut::<8>().0 {
+                *key = (u64::from_le_bytes(*key) ^ bits).to_be_bytes();
+            }
+            return;
+        }
         for key in keys.chunks_exact_mut(self.key.bytes) {
             let mut rest = key;
             for &(bytes, order) in &self.parts {
@@ -207,7 +224,7 @@ impl Types {
         self.value.pack_many("values", values)
     }
 
-    /// The array of keys that have these bytes.
+    /// The array of keys that have these bytes, or are these [numbers](Types::numbers).
     ///
     /// # Errors
     /// What numpy raises.
@@ -216,7 +233,9 @@ impl Types {
         py: Python<'py>,
         mut keys: Vec<u8>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.turn(&mut keys, true);
+        if self.numbers().is_none() {
+            self.turn(&mut keys, true);
+        }
         self.from_buffer.bind(py).call1((PyByteArray::new(py, &keys), &self.key.dtype))
     }
 

@@ -26,8 +26,11 @@ pub struct Columns {
     pub keys: Vec<u8>,
     /// Their values.
     pub values: Vec<u8>,
+    /// Where keys have eight bytes, they may come as little-endian numbers instead: with these bits
+    /// changed.
+    pub numbers: Option<u64>,
     /// The entries of one leaf.
-    entries: Vec<u8>,
+    pub entries: Vec<u8>,
 }
 
 /// Keeps the words of an entry; the entry leads to them.
@@ -271,14 +274,31 @@ impl BTree {
         entries.resize(form.capacity() * form.entry_bytes as usize, 0);
         let entries_at = leaf.view.node() + ENTRIES;
         access.bytes(&leaf.view, entries_at, entries);
-        let keys = columns.keys[keys_at..].chunks_exact_mut(key_bytes);
-        let mut values = &mut columns.values[values_at..];
-        for (number, key) in keys.enumerate() {
-            let rank = if reverse { first + count - 1 - number } else { first + number };
-            let at = (leaf.place(rank) - entries_at) as usize;
+        let (keys, mut values) = (&mut columns.keys[keys_at..], &mut columns.values[values_at..]);
+        let rank = |number| if reverse { first + count - 1 - number } else { first + number };
+        if let (Some(bits), 8, 8) = (columns.numbers, key_bytes, value_bytes) {
+            // The most usual form, for which nothing is left to be found out in the loop.
+            let (pairs, _) = entries.as_chunks::<16>();
+            let items = keys.as_chunks_mut::<8>().0.iter_mut().zip(values.as_chunks_mut::<8>().0);
+            for (number, (key, value)) in items.enumerate() {
+                let (word, own) = pairs[leaf.slot(rank(number))].split_at(8);
+                key.copy_from_slice(word);
+                *key = (u64::from_le_bytes(*key) ^ bits).to_le_bytes();
+                value.copy_from_slice(own);
+            }
+            return;
+        }
+        for (number, key) in keys.chunks_exact_mut(key_bytes).enumerate() {
+            let at = (leaf.place(rank(number)) - entries_at) as usize;
             let (words, rest) =
                 entries[at..at + form.entry_bytes as usize].split_at(form.key_words() * 8);
-            put_key(words, key);
+            match columns.numbers {
+                Some(bits) if key_bytes == 8 => {
+                    key.copy_from_slice(words);
+                    key.iter_mut().zip(bits.to_le_bytes()).for_each(|(byte, bits)| *byte ^= bits);
+                }
+                _ => put_key(words, key),
+            }
             let (value, others) = values.split_at_mut(value_bytes);
             value.copy_from_slice(&rest[..value_bytes]);
             values = others;

@@ -29,11 +29,17 @@ impl<V: Seen> Node<V> {
         self.meta.count().min(self.form.capacity())
     }
 
+    /// Slot of the entry of a rank.
+    #[inline(always)]
+    pub fn slot(&self, rank: usize) -> usize {
+        usize::from(self.order[rank]).min(self.form.capacity() - 1)
+    }
+
     /// Place of the entry of a rank.
     #[inline(always)]
     pub fn place(&self, rank: usize) -> Offset {
-        let slot = u32::from(self.order[rank]).min(self.form.capacity - 1);
-        self.view.node() + ENTRIES + u64::from(slot * self.form.entry_bytes)
+        let slot = self.slot(rank) as u64;
+        self.view.node() + ENTRIES + slot * u64::from(self.form.entry_bytes)
     }
 
     /// The entry of a rank, the first two words of a longer one.

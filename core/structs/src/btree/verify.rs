@@ -6,7 +6,9 @@ use super::search::Node;
 use crate::record::{self, OFFSET_MASK};
 use std::collections::HashSet;
 use vasmem_engine::layout::{Kind, LINE};
-use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Transaction};
+use vasmem_engine::{
+    Access, Error, Host, Invariant, Memory, Offset, Reached, Result, Seen, Transaction,
+};
 
 /// A node that is still to be visited, and what its place says of it.
 struct Ahead {
@@ -104,16 +106,7 @@ impl BTree {
         for rank in 0..node.count() {
             let entry = node.entry(access, rank);
             let key = match place.level {
-                0 if node.form.is_inline() => {
-                    let key_words = node.form.key_words();
-                    let words: Vec<u64> = node.entry_words(access, rank).take(key_words).collect();
-                    let key = node.form.key_of(&words);
-                    if !node.form.entry(&key, b"").eq(words) {
-                        let text = format!("the key of rank {rank} has bytes behind its end");
-                        reached.broken(Invariant::TreeOrder, at, text);
-                    }
-                    key
-                }
+                0 if node.form.is_inline() => self.reach_inline(access, node, rank, reached),
                 0 => match self.reach_record(access, node, entry, reached)? {
                     Some(key) => key,
                     None => continue,
@@ -166,6 +159,23 @@ impl BTree {
             let text = format!("the entry of rank {rank} is not that of its key");
             reached.broken(Invariant::TreeOrder, place.at, text);
         }
+    }
+
+    /// The key of an entry of a typed tree.
+    fn reach_inline<A: Access>(
+        &self,
+        access: &A,
+        node: &Node<A::View>,
+        rank: usize,
+        reached: &mut Reached,
+    ) -> Vec<u8> {
+        let words: Vec<u64> = node.entry_words(access, rank).take(node.form.key_words()).collect();
+        let key = node.form.key_of(&words);
+        if !node.form.entry(&key, b"").eq(words) {
+            let text = format!("the key of rank {rank} has bytes behind its end");
+            reached.broken(Invariant::TreeOrder, node.view.node(), text);
+        }
+        key
     }
 
     /// The key of a leaf's entry; `None` if its record is broken.
