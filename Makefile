@@ -29,7 +29,7 @@ FUZZ_LIMITS = --seconds $(FUZZ_SECONDS) --count $(FUZZ_COUNT) --seed $(FUZZ_SEED
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations \
-	fuzz-smoke fuzz python kills bench clean
+	fuzz-smoke fuzz python guest-test kills bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ dev: $(VENV)/.created ## Install editable instead: Python changes are seen at on
 demo: install ## The main job: two unrelated programs share a map by name, and one is killed
 	$(PYTHON) examples/demo.py
 
-test: lint rust loom mutations fuzz-smoke python ## Set up and run everything that CI runs
+test: lint rust loom mutations fuzz-smoke python guest-test ## Set up and run everything that CI runs
 
 lint: lint-python lint-rust ## ruff, mypy, stubtest, clippy and rustfmt, warnings denied
 
@@ -107,7 +107,11 @@ fuzz: ## The same for long: FUZZ_SECONDS a target, FUZZ_COUNT inputs, FUZZ_SEED 
 
 python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examples
 	@echo '== python'
-	VASMEM_DIST=dist $(PYTEST)
+	VASMEM_DIST=dist $(PYTEST) --ignore tests/guest
+
+guest-test: $(VENV)/.tools ## Real DAX in an emulated computer, and its power fails; needs qemu
+	@echo '== guest'
+	$(PYTEST) tests/guest
 
 kills: $(VENV)/.tools ## 500 random SIGKILLs of writers of each structure, alone and with others
 	VASMEM_KILLS=500 $(PYTEST) -k killed_at_random -o timeout=3000

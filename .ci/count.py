@@ -12,7 +12,7 @@ PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
 MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
 FUZZ = re.compile(r"^fuzz \w+: (\d+) inputs, (\d+) failures\b")
 STAGE = re.compile(r"^== (\w+)$")
-STAGES = ("rust", "loom", "mutations", "fuzz", "python")
+STAGES = ("rust", "loom", "mutations", "fuzz", "python", "guest")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 

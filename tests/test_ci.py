@@ -14,6 +14,8 @@ CARGO = (
 CARGO_EMPTY = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"
 CARGO_FAILED = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"
 PYTEST = "============ 30 passed in 12.34s ============"
+PYTEST_GUEST = "============ 2 passed in 112.34s (0:01:52) ============"
+PYTEST_SKIPPED = "============ 2 skipped in 1.34s ============"
 PYTEST_FAILED = "\x1b[31m==== 1 failed, 20 passed, 1 error in 62.10s (0:01:02) ====\x1b[0m"
 MUTATIONS = "mutations: 21 caught, 0 missed"
 MUTATIONS_MISSED = "mutations: 20 caught, 1 missed"
@@ -26,21 +28,23 @@ GOOD = {
     "mutations": [MUTATIONS],
     "fuzz": [FUZZ],
     "python": [PYTEST],
+    "guest": [PYTEST_GUEST],
 }
 
 
 @pytest.mark.parametrize(
     ("changes", "status", "expected"),
     [
-        ({}, 0, "76 passed, 0 failed"),
-        ({"rust": [CARGO, CARGO_FAILED]}, 2, "79 passed, 2 failed"),
-        ({"python": [PYTEST_FAILED]}, 2, "66 passed, 2 failed"),
-        ({"mutations": [MUTATIONS_MISSED]}, 2, "75 passed, 1 failed"),
-        ({"lint": ["error: lint found something"]}, 2, "76 passed, 1 failed"),
-        ({"loom": [CARGO_EMPTY]}, 0, "64 passed, 1 failed"),
-        ({"mutations": []}, 0, "55 passed, 1 failed"),
-        ({"fuzz": [FUZZ, FUZZ_FAILED]}, 2, "76 passed, 2 failed"),
-        ({"fuzz": [FUZZ_EMPTY]}, 0, "75 passed, 1 failed"),
+        ({}, 0, "78 passed, 0 failed"),
+        ({"rust": [CARGO, CARGO_FAILED]}, 2, "81 passed, 2 failed"),
+        ({"python": [PYTEST_FAILED]}, 2, "68 passed, 2 failed"),
+        ({"mutations": [MUTATIONS_MISSED]}, 2, "77 passed, 1 failed"),
+        ({"lint": ["error: lint found something"]}, 2, "78 passed, 1 failed"),
+        ({"loom": [CARGO_EMPTY]}, 0, "66 passed, 1 failed"),
+        ({"mutations": []}, 0, "57 passed, 1 failed"),
+        ({"fuzz": [FUZZ, FUZZ_FAILED]}, 2, "78 passed, 2 failed"),
+        ({"fuzz": [FUZZ_EMPTY]}, 0, "77 passed, 1 failed"),
+        ({"guest": [PYTEST_SKIPPED]}, 0, "76 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 0, "0 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 2, "0 passed, 1 failed"),
     ],

@@ -12,6 +12,8 @@ FILE_LINES_MAX = {".rs": 650, ".py": 350}
 # Rust tests and Python tests may be longer files, not longer lines or functions.
 TESTS = re.compile(r"(^|/)tests?(/|\.rs$)|(^|/)benches/")
 
+# Where no emulator is, no guest can be booted; CI fails if none was.
+MAY_SKIP = "tests/guest/conftest.py"
 # Split, so that this file does not complain about itself.
 UNFINISHED = re.compile(
     "|".join(
@@ -218,7 +220,8 @@ def long_function(source: Source) -> Iterator[str]:
 
 def unfinished(source: Source) -> Iterator[str]:
     for number, line in enumerate(source.lines, 1):
-        if match := UNFINISHED.search(line):
+        match = UNFINISHED.search(line)
+        if match and not (source.path == MAY_SKIP and "skip" in match[0]):
             yield f"{source.path}:{number}: {match[0]} is not for main"
 
 

@@ -1,0 +1,66 @@
+"""Real DAX: a Debian kernel with persistent memory, on which ext4 maps what is really MAP_SYNC."""
+
+import random
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from guest.machine import SECONDS_MAX, Machine
+
+TESTS = Path(__file__).parents[1]
+GUEST = TESTS / "guest"
+# All of the contract of backends and mappings, and what each structure does. An emulated processor
+# takes 20 times as long, so models and sieges stay outside.
+SUITE = (
+    "guest/persistent.py",
+    "test_backends.py",
+    "test_mapping_protocol.py",
+    "test_hashmap.py",
+    "test_btree.py",
+    "test_array.py",
+    "test_transaction.py",
+    "test_processes.py",
+)
+CHOSEN = "(dax or persistent) and not against and not at_random"
+ACKNOWLEDGEMENTS = range(500, 2000)
+
+
+def pytest_command(*arguments: str) -> str:
+    """Starts pytest in the guest with the plugins that the settings need, and no others."""
+    options = (
+        "-p",
+        "pytest_timeout",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        f"timeout={SECONDS_MAX}",
+        "--durations=10",
+    )
+    command = shlex.join((sys.executable, "-m", "pytest", *options, *arguments))
+    variables = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VASMEM_TEST_PERSISTENT=/pmem"
+    storage = "HYPOTHESIS_STORAGE_DIRECTORY=/dev/shm/hypothesis"
+    return f"cd {shlex.quote(str(TESTS.parent))} && {variables} {storage} {command}"
+
+
+def program(name: str, *arguments: str) -> str:
+    command = shlex.join((sys.executable, str(GUEST / name), *arguments))
+    return f"cd / && PYTHONPATH={shlex.quote(str(TESTS))} {command}"
+
+
+@pytest.mark.timeout(SECONDS_MAX)
+def test_suite_on_dax(machine: Machine) -> None:
+    print(machine.run(pytest_command("-k", CHOSEN, *(f"tests/{name}" for name in SUITE))))
+
+
+@pytest.mark.timeout(2 * SECONDS_MAX)
+def test_what_was_acknowledged_survives_a_crash(machine: Machine) -> None:
+    seed = random.randrange(1 << 32)
+    lines = random.Random(seed).choice(ACKNOWLEDGEMENTS)
+    url = "dax:///pmem/orders"
+    with machine.running(program("writer.py", url)) as emulator:
+        machine.await_acknowledgements(emulator, lines)
+    print(f"the power failed after {lines} acknowledgements")
+    shutil.copy(machine.acknowledged, machine.exchange)
+    print(machine.run(program("survivor.py", url, "/exchange/acknowledged")))
