@@ -3,6 +3,7 @@
 `python -m benchmarks.btree` loads a raw BTree, py-lmdb and sortedcontainers' SortedDict with the
 same random records, and goes through rounds as `benchmarks.paired` does: in each every store does
 an operation with the same keys before the next operation begins. Ratios are medians over rounds.
+A typed tree of 8-byte numbers stands beside another lmdb with the same pairs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +28,8 @@ from .harness import Operation, Workload
 
 # Items of one scan.
 ITEMS = 100
+# Pairs of numbers that are loaded at a time.
+BATCH = 100_000
 OPERATIONS = {
     "get": Operation("get_item"),
     "put in place": Operation("put"),
@@ -35,6 +39,7 @@ OPERATIONS = {
     "100 keys by irange": Operation("scan_keys"),
 }
 BULK = "bulk build, sorted"
+ARRAYS = "100 items by items_array"
 # Times as fast as the reference, at least; 1.3 times its time is 0.77.
 BARS = {
     ("get", "lmdb"): 1.5,
@@ -45,6 +50,7 @@ BARS = {
     ("get", "sorteddict"): 0.77,
     ("100 keys by irange", "sorteddict"): 6,
     (BULK, "sorteddict"): 3,
+    (ARRAYS, "lmdb"): 15,
 }
 
 
@@ -106,12 +112,45 @@ class Lmdb(stores.LmdbStore):
         return perf_counter_ns() - start
 
 
+class Numbers:
+    """Random numbers of 8 bytes with as large values: a typed tree, and lmdb with the same."""
+
+    def __init__(self, segment: Any, directory: Path, records: int, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.keys = random.permutation(np.unique(random.integers(0, 1 << 63, records, "u8")))
+        self.typed = segment.btree("numbers", key="u8", value="u8")
+        directory.mkdir()
+        self.lmdb = Lmdb(directory)
+        for part in np.array_split(self.keys, len(self.keys) // BATCH + 1):
+            self.typed.put_many(part, part)
+            packed = [number.tobytes() for number in part.astype(">u8")]
+            self.lmdb.bulk_put(packed, packed)
+
+    def scan(self, sample: int, shuffle: random.Random) -> dict[str, int]:
+        """ns that as many scans take."""
+        keys = self.keys[[shuffle.randrange(len(self.keys)) for _ in range(sample)]]
+        packed = [number.tobytes() for number in keys.astype(">u8")]
+        taken = {}
+        for name in shuffle.sample(["vasmem", "lmdb"], 2):
+            taken[name] = self.arrays(keys.tolist()) if name == "vasmem" else self.lmdb.scan(packed)
+        return taken
+
+    def arrays(self, keys: list[int]) -> int:
+        items_array = self.typed.items_array
+        start = perf_counter_ns()
+        for key in keys:
+            items_array(key, limit=ITEMS)
+        return perf_counter_ns() - start
+
+
 def open_stores(segment: Any, directory: Path) -> list[Any]:
     from sortedcontainers import SortedDict
 
     def tree() -> Any:
-        for name in list(segment)[1:]:
-            del segment[name]
+        # The first one stays, as do the numbers.
+        for name in list(segment):
+            if name.startswith("tree") and name != "tree 0":
+                del segment[name]
         return segment.btree(f"tree {len(segment)}", raw=True)
 
     def items_of_dict(mapping: Any, key: bytes) -> Iterable[Any]:
@@ -125,7 +164,11 @@ def open_stores(segment: Any, directory: Path) -> list[Any]:
 
 
 def one_round(
-    opened: list[Any], workload: Workload, shuffle: random.Random, operations: int
+    opened: list[Any],
+    numbers: Numbers,
+    workload: Workload,
+    shuffle: random.Random,
+    operations: int,
 ) -> dict[str, dict[str, float]]:
     """ns per operation, item or entry, by operation and store."""
     taken: dict[str, dict[str, float]] = {}
@@ -138,6 +181,10 @@ def one_round(
             with harness.no_collection():
                 taken[name][store.name] = harness.row(store, workload, operation, sample)
             harness.restore(store, workload, operation, sample)
+    scans = max(operations // ITEMS, 1)
+    with harness.no_collection():
+        scanned = numbers.scan(scans, shuffle)
+    taken[ARRAYS] = {name: time / scans for name, time in scanned.items()}
     keys = sorted(workload.keys(range(workload.records // 4)))
     pairs = list(zip(keys, workload.values(0, len(keys)), strict=True))
     builders = [store for store in opened if isinstance(store, Sorted)]
@@ -162,14 +209,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             everything = workload.samples(1, arguments.records)[0]
             for store in opened:
                 harness.fill(store, workload, everything)
+            numbers = Numbers(
+                segment, files.directory / "numbers", arguments.records, arguments.seed
+            )
             load_of_others = machine.OtherLoad()
             for _ in range(arguments.rounds):
                 load_of_others.look()
-                rounds.append(one_round(opened, workload, shuffle, arguments.operations))
+                taken = one_round(opened, numbers, workload, shuffle, arguments.operations)
+                rounds.append(taken)
                 others.append(load_of_others.look())
             counts = {store.name: store.count() for store in opened}
             assert set(counts.values()) == {arguments.records}, counts
             opened[1].close()
+            numbers.lmdb.close()
         finally:
             vasmem.remove(name)
     return {

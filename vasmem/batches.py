@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def pairs_of(
     other: Any, named: Mapping[str, Any], size: int
-) -> Iterator[tuple[list[Any], list[Any]]]:
+) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
     """Keys and values of what `dict.update` takes, up to `size` of them at a time."""
     if isinstance(other, Mapping):
         pairs: Iterable[tuple[Any, Any]] = other.items()
@@ -29,8 +29,6 @@ def pairs_of(
     else:
         pairs = other
     for batch in batched(chain(pairs, named.items()), size):
-        keys, values = [], []
-        for key, value in batch:
-            keys.append(key)
-            values.append(value)
+        # Not shorter and not longer than two, each of them: ValueError.
+        keys, values = zip(*batch, strict=True)
         yield keys, values

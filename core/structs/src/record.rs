@@ -111,12 +111,36 @@ pub fn read<A: Access>(
     bytes_max: u64,
     record: &mut Vec<u8>,
 ) -> Result<Head> {
+    read_part(access, view, at, bytes_max, Head::record_bytes, record)
+}
+
+/// As `read`, of the key alone: what stands behind it may be far away.
+#[inline(always)]
+pub fn read_key<A: Access>(
+    access: &mut A,
+    view: &A::View,
+    at: Offset,
+    bytes_max: u64,
+    record: &mut Vec<u8>,
+) -> Result<Head> {
+    read_part(access, view, at, bytes_max, |head| HEAD_BYTES + head.key_bytes(), record)
+}
+
+#[inline(always)]
+fn read_part<A: Access>(
+    access: &mut A,
+    view: &A::View,
+    at: Offset,
+    bytes_max: u64,
+    part: impl FnOnce(Head) -> u64,
+    record: &mut Vec<u8>,
+) -> Result<Head> {
     access.data(view, at, HEAD_BYTES)?;
     let head = Head(access.word(view, at));
-    let bytes = head.record_bytes();
-    if bytes > bytes_max {
+    if head.record_bytes() > bytes_max {
         return Err(access.broken(view, Invariant::MapRecord, at));
     }
+    let bytes = part(head);
     access.data(view, at, bytes)?;
     if record.len() < bytes as usize {
         record.resize(bytes as usize, 0);

@@ -132,7 +132,8 @@ impl BTree {
     }
 
     fn prefetch_leaf<A: Access>(&self, access: &A, leaf: Offset) {
-        let used = ENTRIES + u64::from(self.form.capacity * self.form.entry_bytes);
+        // Three quarters of a leaf are used, more or less.
+        let used = ENTRIES + u64::from(self.form.capacity * self.form.entry_bytes) * 3 / 4;
         (leaf..leaf + used).step_by(LINE as usize).for_each(|line| access.prefetch(line));
     }
 
@@ -271,7 +272,9 @@ impl BTree {
         columns.values.resize(values_at + count * value_bytes, 0);
         // All entries at once: those of a locked node have words of its owner laid over.
         let entries = &mut columns.entries;
-        entries.resize(form.capacity() * form.entry_bytes as usize, 0);
+        // Slots behind the last one that is used stay out of the cache.
+        let slots = (first..first + count).map(|rank| leaf.slot(rank) + 1).max().unwrap_or(0);
+        entries.resize(slots * form.entry_bytes as usize, 0);
         let entries_at = leaf.view.node() + ENTRIES;
         access.bytes(&leaf.view, entries_at, entries);
         let (keys, mut values) = (&mut columns.keys[keys_at..], &mut columns.values[values_at..]);

@@ -5,6 +5,7 @@
 //! that stays there is left out or comes twice.
 
 use super::BTree;
+use super::layout::RECORD_BYTES_MAX;
 use super::search::{Node, Step, Toward};
 use crate::record;
 use std::ops::Bound;
@@ -117,18 +118,25 @@ impl BTree {
         values: bool,
         batch: &mut Batch,
     ) -> Result<()> {
-        for rank in ranks.clone() {
-            if leaf.form.is_inline() {
-                break;
-            }
+        let is_inline = leaf.form.is_inline();
+        for rank in ranks.clone().take_while(|_| !is_inline) {
             let at = leaf.entry(access, rank).leads();
             access.prefetch(at);
-            access.prefetch(at + LINE);
+            if values {
+                access.prefetch(at + LINE);
+            }
         }
         let mut record = Vec::new();
         for number in 0..ranks.len() {
             let rank = if reverse { ranks.end - 1 - number } else { ranks.start + number };
-            let head = self.record_of(access, leaf, rank, &mut record)?;
+            let head = if values || is_inline {
+                self.record_of(access, leaf, rank, &mut record)?
+            } else {
+                let at = leaf.entry(access, rank).leads();
+                let head = record::read_key(access, &leaf.view, at, RECORD_BYTES_MAX, &mut record)?;
+                access.check(&leaf.view)?;
+                head
+            };
             batch.bytes.extend_from_slice(&record[head.key_range()]);
             let key_end = batch.bytes.len();
             if values {
