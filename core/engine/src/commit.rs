@@ -516,7 +516,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let (pairs, owners) = (buffers.writes.pairs(), buffers.writes.entries());
         let mut next = 0;
         for entry in listed {
-            memory.flush(entry.node, LINE);
+            let changes = || buffers.entries[entry.number as usize].mode & mode::CHANGES != 0;
+            if !mutated(Mutation::StripesLeft) || changes() {
+                memory.flush(entry.node, LINE);
+            }
             let mut last = entry.node;
             while next < pairs.len() && (listed.len() == 1 || owners[next] == entry.number) {
                 let line = pairs[next][0] & !(LINE - 1);

@@ -206,6 +206,19 @@ numbered! {
         RedoneNotDurable = 50,
         /// Power, R7: the bump of the incarnation is not durable before all else.
         BumpNotDurable = 51,
+        /// A reader of rows looks at the header alone, not at their stripes.
+        StripesNotRead = 52,
+        /// A2: who moves rows or cuts some off leaves the counters of their stripes, and nodes that
+        /// were only read are not flushed (either alone is redundant).
+        StripesLeft = 53,
+        /// Q2: an item that is taken on lease stays in its slot.
+        LeaseKeepsSlot = 54,
+        /// Q2: a lease that ends is still in use.
+        LeaseNotEnded = 55,
+        /// An item that was given back moves no node that is waited at.
+        GivenBackInSilence = 56,
+        /// Y1: a home is not told of a key in the stash.
+        StashNotTold = 57,
     }
 }
 

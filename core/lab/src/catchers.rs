@@ -2,7 +2,8 @@
 
 use vasmem_engine::lab::Mutation::{self, *};
 
-/// A test of the engine, by the target that holds it; those of `loom` run under `--cfg loom`.
+/// A test of the engine or the structures, by the target that holds it; those of `loom` run under
+/// `--cfg loom`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Catcher {
     /// Name of the test target.
@@ -58,6 +59,11 @@ const DESCENDING: Catcher = of("loom", "reuse::a_freed_node_is_reused_under_a_de
 const TOKEN: Catcher = of("loom", "token::a_token_holder_is_alone");
 const LOCKER: Catcher = of("loom", "writers::an_abort_and_a_second_attempt_meet_a_locker");
 const CROSSING: Catcher = of("loom", "writers::two_writers_with_crossing_navigation");
+const SMALL: Catcher = of("small_kills", "survivors_find_all_or_nothing_of_a_change");
+const GIVEN_BACK: Catcher = of("small_kills", "who_waits_for_an_item_can_see_that_one_is_there");
+const ROWS: Catcher = of("array_kills", "readers_in_the_middle_of_a_change_see_all_or_nothing");
+const STALE_ROWS: Catcher = of("array_kills", "a_stale_record_reaches_no_rows_that_were_given_up");
+const TYPED: Catcher = of("typed", "it_grows_and_forgets_nothing");
 
 /// The tests that must fail under `mutation`, each of them.
 pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
@@ -102,5 +108,10 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         RecordNotDrained | RecordNotFlushed | HomeNotDrained | HomeNotFlushed => &[POWER, HEAP],
         FillsNotFlushed | BumpNotDurable => &[HEAP],
         RedoneNotDurable => &[POWER],
+        LeaseKeepsSlot | LeaseNotEnded => &[SMALL],
+        GivenBackInSilence => &[GIVEN_BACK],
+        StripesNotRead => &[ROWS],
+        StripesLeft => &[STALE_ROWS],
+        StashNotTold => &[TYPED],
     }
 }

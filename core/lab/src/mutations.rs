@@ -1,5 +1,5 @@
-//! Builds the engine's tests, runs them without any defect, then each defect's catchers with it.
-//! A test that hangs has not noticed anything: waits in the tests are bounded.
+//! Builds the tests of engine and structures, runs them without any defect, then each defect's
+//! catchers with it. A test that hangs has not noticed anything: waits in the tests are bounded.
 
 use crate::catchers::{Catcher, of_mutation};
 use std::collections::HashMap;
@@ -115,22 +115,29 @@ fn execute(
     Ok((if status.success() { End::Passed } else { End::Failed }, begin.elapsed()))
 }
 
-/// Builds all test targets of the engine, the models under `--cfg loom`; their binaries by name.
+/// Test targets of the structures; the others have names of the engine's.
+const STRUCTS: [&str; 3] = ["array_kills", "small_kills", "typed"];
+
+/// Builds all test targets of the engine, the models under `--cfg loom`, and those of the
+/// structures; their binaries by name.
 fn build() -> io::Result<HashMap<String, PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let mut plain = cargo(&root);
-    let mut loom = cargo(&root);
+    let mut plain = cargo(&root, "vasmem-engine");
+    let mut loom = cargo(&root, "vasmem-engine");
+    let mut structs = cargo(&root, "vasmem-structs");
+    structs.args(STRUCTS.iter().flat_map(|name| ["--test", name]));
     loom.args(["--test", "loom"]).env("RUSTFLAGS", "--cfg loom");
     loom.env("CARGO_TARGET_DIR", target.join("loom"));
     let mut binaries = executables(plain.arg("--tests"))?;
     binaries.extend(executables(&mut loom)?);
+    binaries.extend(executables(&mut structs)?);
     Ok(binaries)
 }
 
-fn cargo(root: &Path) -> Command {
+fn cargo(root: &Path, package: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(["test", "--no-run", "-p", "vasmem-engine"]);
+    command.current_dir(root).args(["test", "--no-run", "-p", package]);
     command.args(["--features", "lab", "--message-format", "json-render-diagnostics"]);
     command
 }

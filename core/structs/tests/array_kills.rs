@@ -163,3 +163,42 @@ fn a_reader_finds_a_record_that_continues_where_the_segment_has_grown() {
     assert!(matches!(died, Err(Error::Died)));
     assert!(of(&reader) == vec![b'n'; 320_000]);
 }
+
+/// The power fails when the last change of process 1 is durable, but not that it is done: its
+/// record is applied again, to nodes whose counters are behind it.
+#[test]
+fn a_stale_record_reaches_no_rows_that_were_given_up() {
+    for moves in [true, false] {
+        let (machine, segment, array) = deaths::Change::world(&CHANGES[2], Medium::CacheLine);
+        segment.write(&mut few(), |tx| put(&array, tx, &[(71_992, 72_000)])).unwrap();
+        let other = machine.attach(2);
+        let taker = if moves { move_away(&other, &array) } else { cut(&other, &array) };
+        let before = deaths::read::<Change>(&machine, &taker);
+        assert!(before.ends_with(b"eeeeeeee"));
+        let last = machine.crash(|_| false).attach(5);
+        last.recover_power_failure().unwrap();
+        assert!(deaths::snapshot::<Change>(&last, &taker) == before, "moves: {moves}");
+        assert_eq!(check(&last, &mut few()).unwrap(), []);
+    }
+}
+
+/// Cuts the last row off and appends another one.
+fn cut(segment: &Attached, array: &Array) -> Array {
+    segment.write(&mut few(), |tx| array.resize(tx, 8999)).unwrap();
+    segment.write(&mut few(), |tx| extend(array, tx, 8)).unwrap();
+    *array
+}
+
+/// Moves the rows; the array that gets their place.
+fn move_away(segment: &Attached, array: &Array) -> Array {
+    let at = |array: &Array| segment.read(&mut few(), |peek| array.locate(peek)).unwrap().0;
+    let old = at(array);
+    segment.write(&mut few(), |tx| array.resize(tx, 3)).unwrap();
+    let shape = (9000, 8);
+    let made = segment.write(&mut few(), |tx| Array::create(tx, "other", 8, shape, b"rows"));
+    let other = made.unwrap();
+    assert!(at(array) != old && at(&other) == old);
+    segment.write(&mut few(), |tx| other.resize(tx, 8999)).unwrap();
+    segment.write(&mut few(), |tx| extend(&other, tx, 8)).unwrap();
+    other
+}

@@ -5,8 +5,9 @@
 mod deaths;
 
 use deaths::{Tx, few};
+use std::sync::atomic::Ordering::Relaxed;
 use vasmem_engine::simulated::{Attached, Machine};
-use vasmem_engine::{Access, Owner, Result};
+use vasmem_engine::{Access, Memory, Owner, Result};
 use vasmem_memory::Medium;
 use vasmem_structs::check::check;
 use vasmem_structs::lock::Attempt;
@@ -167,4 +168,22 @@ fn survive(machine: &Machine, world: &World, seen: &Found, name: &str) {
 #[test]
 fn readers_in_the_middle_of_a_change_see_all_or_nothing() {
     CHANGES.iter().for_each(deaths::readers_in_the_middle_see_all_or_nothing);
+}
+
+#[test]
+fn who_waits_for_an_item_can_see_that_one_is_there() {
+    let (_machine, segment, World { queue, .. }) =
+        deaths::Change::world(&CHANGES[1], Medium::Volatile);
+    let word = || segment.memory.load(queue.arrivals(), Relaxed);
+    let changes: [fn(&Queue, &mut Tx<'_>) -> Result<()>; 3] = [
+        |queue, tx| queue.put(tx, b"item").map(|put| assert!(put)),
+        |queue, tx| queue.take(tx, LEASE, &mut Vec::new()).map(|taken| assert!(taken.is_some())),
+        |queue, tx| queue.give_back(tx, THREAD, None).map(|given| assert!(given)),
+    ];
+    let moved = changes.map(|change| {
+        let before = word();
+        segment.write(&mut few(), |tx| change(&queue, tx)).unwrap();
+        word() != before
+    });
+    assert_eq!(moved, [true, false, true]);
 }

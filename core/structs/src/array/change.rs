@@ -3,6 +3,7 @@
 use super::layout::{block_bytes, header, stripe};
 use super::patch::ALL;
 use super::{Array, State, size};
+use vasmem_engine::lab::{Mutation, mutated};
 use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Touched, Transaction};
 
 /// Rows that come behind the others.
@@ -75,7 +76,9 @@ impl Array {
             return self.rebuild(tx, state, length, room, Content::Zeros);
         }
         // Whoever appends may find none of another's words in the way (A2).
-        views.iter().for_each(|view| tx.touch(view));
+        if !mutated(Mutation::StripesLeft) {
+            views.iter().for_each(|view| tx.touch(view));
+        }
         tx.write(&state.head, self.node + header::LENGTH, length);
         Ok(())
     }

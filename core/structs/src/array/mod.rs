@@ -15,6 +15,7 @@ pub use layout::{DESCRIPTION_BYTES_MAX, LOGGED_BYTES_MAX};
 use layout::{ALIGNMENT, HEADER_WORDS, STRIPES, block_bytes, header, stripe_node, stripes};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
+use vasmem_engine::lab::{Mutation, mutated};
 use vasmem_engine::layout::{Kind, SIZE_MAX};
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
@@ -230,7 +231,8 @@ impl Array {
             access.check(&head)?;
             return Ok(false);
         }
-        let views = self.guards(access, &state, mask_of(ranges))?;
+        let mask = if mutated(Mutation::StripesNotRead) { 0 } else { mask_of(ranges) };
+        let views = self.guards(access, &state, mask)?;
         let mut rest = into;
         for range in ranges {
             let (here, behind) = rest.split_at_mut((range.end - range.start) as usize);

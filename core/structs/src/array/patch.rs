@@ -3,6 +3,7 @@
 use super::layout::{LOGGED_BYTES_MAX, STRIPE_BYTES, STRIPES, block_bytes, stripe};
 use super::{Array, State, mask_of};
 use std::ops::Range;
+use vasmem_engine::lab::{Mutation, mutated};
 use vasmem_engine::{Access, Host, Memory, Offset, Result, Touched, Transaction};
 
 /// More runs than this are not worth a fill each.
@@ -181,7 +182,9 @@ impl Array {
         (block, capacity): (Offset, u64),
         length: u64,
     ) -> Result<()> {
-        views.iter().for_each(|view| tx.touch(view));
+        if !mutated(Mutation::StripesLeft) {
+            views.iter().for_each(|view| tx.touch(view));
+        }
         let head = tx.decide(&state.head)?;
         tx.write(&head, self.node + super::header::DATA, block);
         tx.write(&head, self.node + super::header::CAPACITY, capacity);

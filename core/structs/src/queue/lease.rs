@@ -5,6 +5,7 @@ use super::{Queue, Slot};
 use crate::owned::{owner, set_owner};
 use crate::record;
 use std::ops::Range;
+use vasmem_engine::lab::{Mutation, mutated};
 use vasmem_engine::layout::{Kind, NODE_WORDS};
 use vasmem_engine::{Access, Host, Invariant, Memory, Offset, Owner, Result, Touched, Transaction};
 
@@ -172,7 +173,9 @@ impl Queue {
                 }
             }
         }
-        tx.write(&slot.view, slot.at + SLOT.record, 0);
+        if how == Take::AtOnce || !mutated(Mutation::LeaseKeepsSlot) {
+            tx.write(&slot.view, slot.at + SLOT.record, 0);
+        }
         tx.write(&head, head_at, position.wrapping_add(1));
         Ok(Some(Taken { position, item }))
     }
@@ -220,7 +223,9 @@ impl Queue {
         let leased = self.deciding_line(tx, header::LEASED_LINE)?;
         let (at, bit) = self.leased_at(index);
         let bits = tx.word(&leased, at);
-        tx.write(&leased, at, bits & !bit);
+        if !mutated(Mutation::LeaseNotEnded) {
+            tx.write(&leased, at, bits & !bit);
+        }
         Ok(item)
     }
 
@@ -282,6 +287,9 @@ impl Queue {
         let Some(lease) = self.lease_of(tx, thread, position)? else { return Ok(false) };
         let slot = self.lease_slot(tx, lease)?;
         set_owner(tx, &slot.view, slot.at + SLOT.owner, None);
+        if mutated(Mutation::GivenBackInSilence) {
+            return Ok(true);
+        }
         // Those that wait for an item look at the tail's version.
         let tail = self.deciding_line(tx, header::TAIL_LINE)?;
         let at = self.arrivals() + header::GIVEN_BACK;

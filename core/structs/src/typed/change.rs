@@ -5,6 +5,7 @@ use super::layout::{OVERFLOWED, node, words};
 use super::lookup::{Found, Node, Search};
 use crate::hashmap::{DEPTH_MAX, Entry, Hash, Table, too_deep};
 use crate::record::Expected;
+use vasmem_engine::lab::{Mutation, mutated};
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Access, Host, Memory, Result, Seen, Touched, Transaction};
 
@@ -101,7 +102,7 @@ impl TypedMap {
         for step in 0..self.form.window() {
             let stash = self.node(tx, table, self.form.stash(hash, step))?;
             if free(&stash) > 0 {
-                if home.used & OVERFLOWED == 0 {
+                if home.used & OVERFLOWED == 0 && !mutated(Mutation::StashNotTold) {
                     let at = home.view.node + node::USED;
                     tx.write(&home.view, at, home.used | OVERFLOWED);
                 }
