@@ -3,6 +3,7 @@
 //! A hash table over a MAP_SHARED file with the Python call path of `vasmem` (a PyO3 mapping class
 //! that takes and gives `bytes`), and none of its locks, transactions, crash safety or growth.
 
+mod fences;
 mod hash;
 mod table;
 
@@ -118,8 +119,24 @@ fn missing(key: &Bound<'_, PyBytes>) -> PyErr {
     PyKeyError::new_err(key.clone().unbind())
 }
 
+/// Nanoseconds of a round of stores to these lines (fixed, following, random) before each of two
+/// fences, over `megabytes` of memory.
+#[pyfunction]
+fn round_ns(
+    first: (usize, usize, usize),
+    second: (usize, usize, usize),
+    megabytes: usize,
+    rounds: u64,
+    flush: bool,
+) -> f64 {
+    let lines = |(fixed, following, random)| fences::Lines { fixed, following, random };
+    let mut words = vec![1; megabytes << 17];
+    fences::round_ns(&mut words, lines(first), lines(second), rounds, flush)
+}
+
 #[pymodule]
 fn vasmem_floor(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    module.add_function(wrap_pyfunction!(round_ns, module)?)?;
     module.add_class::<Table>()
 }
