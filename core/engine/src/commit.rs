@@ -420,9 +420,10 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         let image = &lane.image;
         let (listed, fills) = image.split_at(counts.nodes as usize);
         let words = lane.buffers.writes.pairs();
-        let pairs = [listed, words, fills].into_iter().flatten().flatten();
-        let bytes: Vec<u8> = pairs.flat_map(|word| word.to_le_bytes()).collect();
-        let mut sum = sum_bytes(sum_begin(prepared, lane.id, counts), &bytes);
+        let mut sum = sum_begin(prepared, lane.id, counts);
+        for pairs in [listed, words, fills] {
+            sum = sum_bytes(sum, bytemuck::cast_slice(pairs));
+        }
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
             if !mutated(Mutation::FillsNotFlushed) {
@@ -439,12 +440,13 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             memory.drain();
         }
         memory.store(lane.at + lane::SUM, sum, Relaxed);
-        let inline = bytes.len().min(self.segment.geometry.inline_words() as usize * 8);
+        let bytes = counts.entry_words() * 8;
+        let inline = bytes.min(self.segment.geometry.inline_words() * 8);
         if !mutated(Mutation::RecordNotFlushed) {
-            memory.flush(lane.at, lane::ENTRIES + inline as u64);
+            memory.flush(lane.at, lane::ENTRIES + inline);
         }
-        if bytes.len() > inline {
-            memory.flush(lane.continuation.0, (bytes.len() - inline) as u64);
+        if bytes > inline {
+            memory.flush(lane.continuation.0, bytes - inline);
         }
         if !mutated(Mutation::RecordNotDrained) {
             memory.drain();

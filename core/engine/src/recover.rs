@@ -147,7 +147,12 @@ impl<M: Memory, H: Host> Segment<M, H> {
         for word in record.entry_words() {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
-        let mut sum = sum_bytes(sum_begin(state, lane, record.counts), &bytes);
+        let mut sum = sum_begin(state, lane, record.counts);
+        let (nodes, rest) = bytes.split_at(bytes.len().min(record.counts.nodes as usize * 16));
+        let (words, fills) = rest.split_at(rest.len().min(record.counts.words as usize * 16));
+        for pairs in [nodes, words, fills] {
+            sum = sum_bytes(sum, pairs);
+        }
         let mut left = SUMMED_BYTES_MAX as u64;
         for index in 0..record.counts.fills {
             let (at, len) = record.fill(index);
