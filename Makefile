@@ -138,6 +138,8 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(CARGO) run --locked --release --package vasmem-lab --bin latency -- \
 		--json benchmarks/results/latency.json
 	$(PYTHON) -m benchmarks.plot_latency benchmarks/results/latency.json
+	@echo '== Lines, fences, cost and recovery on persistent memory'
+	$(PYTHON) -m benchmarks.flushes
 	@echo '== What the recording tap costs while nothing records'
 	$(PYTHON) -m benchmarks.tap
 	@echo '== Attach, space, import'

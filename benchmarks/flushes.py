@@ -37,7 +37,7 @@ PATTERNS = {
     "insert": ((3, 3, 0), (2, 0, 1)),
 }
 MEMORY_MB = 256
-ROUNDS_OF_FENCES = 200_000
+ROUNDS_OF_FENCES = 50_000
 
 
 def counted(segment: Any, deed: Callable[[], object]) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def cost(records: int, directory: Path, arguments: argparse.Namespace) -> dict[s
         for _ in range(arguments.rounds):
             for name, (first, second) in PATTERNS.items():
                 operation = harness.OPERATIONS[name]
-                sample = workload.chunks(workload.random.permutation(records)[: 20 * CHUNK])
+                sample = workload.chunks(workload.random.permutation(records)[: 4 * CHUNK])
                 times = {}
                 for store in shuffle.sample([plain, flushing], 2):
                     harness.prepare(store, workload, operation, sample)
@@ -156,7 +156,7 @@ def print_counts(console: Console, found: dict[str, dict[str, list[float]]]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.flushes", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--largest-power", type=int, default=7, help="of 10, keys at recovery")
     parser.add_argument("--directory", default="/dev/shm", help="a tmpfs, for the segments")
@@ -167,7 +167,7 @@ def main() -> None:
     others = machine.OtherLoad()
     others.look()
     try:
-        result["counts"] = count(10_000, directory)
+        result["counts"] = count(min(arguments.records, 10_000), directory)
         print_counts(console, result["counts"])
         result["cost"] = cost(arguments.records, directory, arguments)
         for name, quotients in result["cost"].items():

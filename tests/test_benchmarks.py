@@ -13,6 +13,7 @@ TINY = ("--records", "10000", "--rounds", "2")
 RUNS = {
     "attach": ("--largest-power", "3", "--rounds", "2"),
     "btree": (*TINY, "--operations", "1000"),
+    "flushes": ("--records", "5000", "--rounds", "2", "--largest-power", "3"),
     "huge": (*TINY, "--operations", "1000"),
     "paired": (*TINY, "--operations", "1000"),
     # Of so many stops, some meet a lock.
@@ -45,7 +46,9 @@ def run(module: str, *words: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["btree", "huge", "readers", "startup", "transactions", "typed"])
+@pytest.mark.parametrize(
+    "module", ["btree", "flushes", "huge", "readers", "startup", "transactions", "typed"]
+)
 def test_it_runs_and_writes_its_result(module: str, tmp_path: Path) -> None:
     run(module, *RUNS[module], folder=tmp_path)
     (result,) = (tmp_path / "results").glob(f"{module}-*.json")

@@ -302,7 +302,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             };
             let bytes = &buffers.arena[from..from + fill.len];
             if fill.node_bytes == 0 {
-                memory.copy_in(fill.at, bytes);
+                self.put_bytes(fill.at, bytes);
                 continue;
             }
             let nodes = (fill.at..).step_by(fill.node_bytes as usize);
@@ -312,8 +312,21 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                     memory.store(node + i as u64 * 8, word, Relaxed);
                 }
             }
+            if memory.needs_flush() && !mutated(Mutation::FillsNotFlushed) {
+                memory.flush(fill.at, fill.len as u64);
+            }
         }
         self.hit(Point::Filled)
+    }
+
+    /// Bytes for unpublished space, on their way to the medium.
+    fn put_bytes(&self, at: Offset, bytes: &[u8]) {
+        let memory = &self.segment.memory;
+        if memory.needs_flush() && !mutated(Mutation::FillsNotFlushed) {
+            memory.copy_in_flushed(at, bytes);
+        } else {
+            memory.copy_in(at, bytes);
+        }
     }
 
     /// Content that is not in the arena: nodes that this transaction has locked keep it as it is.
@@ -324,7 +337,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             if let Source::Copy(from) = fill.source {
                 memory.copy_out(from + done as u64, &mut piece[..len]);
             }
-            memory.copy_in(fill.at + done as u64, &piece[..len]);
+            self.put_bytes(fill.at + done as u64, &piece[..len]);
         }
     }
 
@@ -426,9 +439,6 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         let mut wait = fenced;
         for fill in lane.buffers.fills() {
-            if !mutated(Mutation::FillsNotFlushed) {
-                memory.flush(fill.at, fill.len as u64);
-            }
             match fill.source {
                 Source::Arena(from) if fill.node_bytes == 0 && !fenced => {
                     sum = sum_bytes(sum, &lane.buffers.arena[from..from + fill.len]);

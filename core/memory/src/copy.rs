@@ -192,6 +192,26 @@ unsafe fn into_tail(to: *mut u8, mut from: &[u8]) {
     }
 }
 
+/// Writes whole lines past the caches; they are visible, and on the medium, after an `sfence`.
+///
+/// # Safety
+/// `to` is the start of a line, mapped and writable for `from`'s length, which is whole lines.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn stream(to: *mut u8, from: &[u8]) {
+    for (i, part) in from.chunks_exact(16).enumerate() {
+        // SAFETY: inside the range, and 16-aligned; SSE2 is part of x86-64.
+        unsafe {
+            let value = part.as_ptr().cast::<core::arch::x86_64::__m128i>().read_unaligned();
+            core::arch::asm!(
+                "movntdq [{}], {}",
+                in(reg) to.add(16 * i),
+                in(xmm_reg) value,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
 /// Copies of at least [`SMALLEST`] bytes by instructions of this processor.
 #[cfg(target_arch = "x86_64")]
 mod wide {
@@ -348,6 +368,26 @@ mod tests {
                 unsafe { copy(memory[0].as_ptr().cast::<u8>().add(at), &source[..len]) };
                 assert_eq!(bytes(&memory), expected, "{len} bytes at {at}");
             }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn whole_lines_are_streamed() {
+        let target: Vec<_> = (0..SIZE / 8).map(|_| AtomicU64::new(0)).collect();
+        let base = target[0].as_ptr().cast::<u8>();
+        let to = base.wrapping_add(base.addr().wrapping_neg() % 64);
+        let source = bytes(&memory(3));
+        for skew in 0..3 {
+            let from = &source[skew..skew + 320];
+            // SAFETY: whole lines, inside the vector, which only has atomics in it.
+            unsafe { stream(to, from) };
+            // SAFETY: a fence changes nothing.
+            unsafe { core::arch::asm!("sfence") };
+            let mut found = vec![0; 320];
+            // SAFETY: as above.
+            unsafe { out(to, &mut found) };
+            assert_eq!(found, from);
         }
     }
 }

@@ -110,6 +110,13 @@ pub trait Memory {
     /// Copies bytes in, at any alignment. Relaxed, and never touches a byte outside the range.
     fn copy_in(&self, at: Offset, from: &[u8]);
 
+    /// As [`Memory::copy_in`] and [`Memory::flush`] together, into space that nobody else uses:
+    /// others may see it only after [`Memory::drain`].
+    fn copy_in_flushed(&self, at: Offset, from: &[u8]) {
+        self.copy_in(at, from);
+        self.flush(at, from.len() as u64);
+    }
+
     /// Writes words one after the other from the 8-aligned `at` on, relaxed.
     fn store_words(&self, at: Offset, words: &[u64]) {
         for (i, &word) in words.iter().enumerate() {

@@ -64,6 +64,11 @@ impl std::error::Error for MapError {
     }
 }
 
+/// From so many bytes on, what is to be flushed anyway goes past the caches, which takes half the
+/// time. What is smaller is likely to be read soon.
+#[cfg(target_arch = "x86_64")]
+const STREAMED_MIN: usize = 2048;
+
 /// A file mapped with all the addresses it may ever need, so that growth moves nothing.
 ///
 /// Accesses are checked against the reservation, which may reach past the end of the file: there,
@@ -359,6 +364,21 @@ impl Memory for Mapped {
         if !self.window().copy_in_open(at, from) {
             self.copy_in_slowly(at, from);
         }
+    }
+
+    fn copy_in_flushed(&self, at: Offset, from: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if from.len() >= STREAMED_MIN
+            && let Some(method) = self.flushes
+            && self.window().stream_in_open(method, at, from)
+        {
+            if let Some(media) = &self.media {
+                media.flushed(at, from.len() as u64);
+            }
+            return;
+        }
+        self.copy_in(at, from);
+        self.flush(at, from.len() as u64);
     }
 
     #[inline(always)]

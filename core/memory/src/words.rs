@@ -150,6 +150,29 @@ impl Window {
         self.copy_in_below(at, from, self.open_bound())
     }
 
+    /// Writes `from` to `at` on the fast path and starts to write its lines back, whole lines past
+    /// the caches; false, and nothing done, if that is not open.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn stream_in_open(&self, method: Method, at: u64, from: &[u8]) -> bool {
+        let Some(to) = self.span_below(at, from.len() as u64, self.open_bound()) else {
+            return false;
+        };
+        let line = crate::CACHE_LINE as usize;
+        let head = (to.addr().wrapping_neg() % line).min(from.len());
+        let (first, rest) = from.split_at(head);
+        let (lines, last) = rest.split_at(rest.len() / line * line);
+        // SAFETY: the three are the bytes in order, inside the window and writable; behind the head
+        // a line begins. The window consists of whole pages, so of whole lines.
+        unsafe {
+            copy::into(to, first);
+            copy::stream(to.add(head), lines);
+            copy::into(to.add(head + lines.len()), last);
+            flush::lines(method, to, first.len());
+            flush::lines(method, to.add(head + lines.len()), last.len());
+        }
+        true
+    }
+
     /// Writes `from` to `at` on the slow path; false, and nothing done, if that is not writable.
     pub(crate) fn copy_in(&self, at: u64, from: &[u8]) -> bool {
         self.copy_in_below(at, from, self.writable)
