@@ -171,7 +171,7 @@ def of_together(result: Result, figure: Figure) -> str:
     name_axes(two_axes, "what two readers do, in readers", MORE)
     labels, losses, loss_goals, loss_colours = [], [], [], []
     for name in stores:
-        for role, goal in zip(("reader", "writer"), together.BARS[1:], strict=True):
+        for role, goal in zip(("reader", "writer"), together.BARS[1:3], strict=True):
             labels.append(f"{name}: {role}")
             losses.append(result["figures"][name][f"{role} loses %"])
             loss_goals.append(goal if name == "vasmem" else None)

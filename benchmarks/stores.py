@@ -224,8 +224,8 @@ def segment_name(pid: int, store: str = "vasmem") -> str:
     return f"benchmark-{pid}-{store}"
 
 
-def vasmem_store(name: str = "vasmem", **options: Any) -> MappingStore:
-    """A raw map as a user gets it, unless `options` of `create` say otherwise."""
+def vasmem_store(name: str = "vasmem", kind: str = "hashmap", **options: Any) -> MappingStore:
+    """A raw map, or B-tree, as a user gets it, unless `options` of `create` say otherwise."""
     vasmem = harness.installed_vasmem()
     path = segment_name(os.getpid(), name)
     segment = vasmem.create(path, size=START_BYTES, max_size=MAX_BYTES, **options)
@@ -234,14 +234,14 @@ def vasmem_store(name: str = "vasmem", **options: Any) -> MappingStore:
         segment.close()
         vasmem.remove(path)
 
-    return MappingStore(name, segment.hashmap("bench", raw=True), close)
+    return MappingStore(name, getattr(segment, kind)("bench", raw=True), close)
 
 
 def attached(name: str, directory: Path, creator: int, *, readonly: bool) -> harness.Store:
     """The store that process `creator` made with its files in `directory`."""
-    if name == "vasmem":
-        segment = harness.installed_vasmem().attach(segment_name(creator), readonly=readonly)
-        return MappingStore(name, segment.hashmap("bench", raw=True), segment.close)
+    if name in ("vasmem", "vasmem-btree"):
+        segment = harness.installed_vasmem().attach(segment_name(creator, name), readonly=readonly)
+        return MappingStore(name, segment["bench"], segment.close)
     if name == "floor":
         table = harness.load_floor().Table.attach(directory / "floor")
         return MappingStore(name, table, lambda: None)
@@ -284,6 +284,7 @@ class Stores:
         self.open: list[harness.Store] = []
         makers: dict[str, Callable[[], harness.Store]] = {
             "vasmem": vasmem_store,
+            "vasmem-btree": lambda: vasmem_store("vasmem-btree", "btree"),
             "vasmem-4k": lambda: vasmem_store("vasmem-4k", huge_pages="never"),
             "vasmem-flush": lambda: installed_core(self.directory, flush=True),
             "floor": lambda: floor_store(self.directory, records),

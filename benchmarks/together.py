@@ -1,10 +1,10 @@
-"""What processes cost each other: two readers of one map, and a reader beside a writer.
+"""What processes cost each other: two readers of one map, a reader beside a writer, two writers.
 
-`python -m benchmarks.together` starts two readers and a writer of every store, as programs of their
-own that attach it, each pinned to one core. They wait until they are told when a window of time
-begins and ends; alone or two at once, they do one operation after another in it, and say how many.
-A round has all windows of all stores, in an order drawn anew; a process beside another is compared
-with itself alone, on the same core, in the same round.
+`python -m benchmarks.together` starts two readers and two writers of every store, as programs of
+their own that attach it, each pinned to one core; the writers have different keys. They wait until
+they are told when a window of time begins and ends; alone or two at once, they do one operation
+after another in it, and say how many. A round has all windows of all stores, in an order drawn
+anew; a process beside another is compared with itself alone, on the same core, in the same round.
 
 The two cores of a machine may be one, or share caches, memory and heat. So "private" does the same
 with nothing shared: dicts of 1,000 records in each process, which fit into a core's own cache. What
@@ -37,9 +37,10 @@ from .harness import CHUNK, Spread, Workload
 from .paired import SPREAD, say
 
 PRIVATE = "private"
-STORES = ("vasmem", "floor", "lmdb")
-# Of vasmem: at least so many readers' work by two, at most so many percent lost by each.
-BARS = (1.8, 15, 15)
+STORES = ("vasmem", "vasmem-btree", "floor", "lmdb")
+# Of vasmem: at least so many readers' work by two, at most so many percent lost by each beside a
+# writer or reader, at least so many writers' work by two.
+BARS = (1.8, 15, 15, 1.7)
 # How long before its begin a window is announced.
 AHEAD_NS = 20_000_000
 # A prime.
@@ -61,13 +62,15 @@ class Role(NamedTuple):
 
 
 ROLES = {"reader": Role("get_item", 0), "second reader": Role("get_item", 1)}
-ROLES["writer"] = Role("put", 1)
+ROLES |= {"writer": Role("put", 1), "second writer": Role("put", 0)}
 WINDOWS = (
     ("reader",),
     ("second reader",),
     ("reader", "second reader"),
     ("writer",),
     ("reader", "writer"),
+    ("second writer",),
+    ("writer", "second writer"),
 )
 
 
@@ -78,6 +81,9 @@ def columns_of(role: Role, workload: Workload) -> list[list[list[bytes]]]:
     share no factor, so that a key gets another value in every pass.
     """
     order = np.random.default_rng(role.core).permutation(workload.records)
+    # Private writers share no keys anyhow.
+    if role.call == "put" and workload.records > CHUNK:
+        order = order[order % 2 == role.core]
     whole = [chunk for chunk in workload.chunks(order) if len(chunk.indices) == CHUNK]
     keys = [workload.keys(chunk.indices) for chunk in whole]
     if role.call != "put":
@@ -224,12 +230,14 @@ def figures(one: dict[str, list[Rate]], clock: int) -> dict[str, float]:
     """What a round says of a store, by one of the clocks of a Rate."""
     rates = {window: [rate[clock] for rate in taken] for window, taken in one.items()}
     (reader,), (second,), (writer,) = rates["reader"], rates["second reader"], rates["writer"]
+    (second_writer,), writers = rates["second writer"], rates["writer + second writer"]
     readers = rates["reader + second reader"]
     mixed = rates["reader + writer"]
     return {
         "two readers": readers[0] / reader + readers[1] / second,
         "reader loses %": 100 * (1 - mixed[0] / reader),
         "writer loses %": 100 * (1 - mixed[1] / writer),
+        "two writers": writers[0] / writer + writers[1] / second_writer,
     }
 
 
@@ -239,16 +247,17 @@ def report_clock(
     """Prints the figures by one clock beside their bars; gives them back."""
     summary: dict[str, dict[str, Spread]] = {}
     table = Table(title=f"two processes, two cores, {title}: {SPREAD}")
-    for column in ("store", "two readers, in readers", "reader loses, %", "writer loses, %"):
+    columns = ("two readers, in readers", "reader loses, %", "writer loses, %")
+    for column in ("store", *columns, "two writers, in writers"):
         table.add_column(column)
     for store in rounds[0]:
         taken = [figures(one[store], clock) for one in rounds]
         spreads = {name: Spread.of([one[name] for one in taken]) for name in taken[0]}
         summary[store] = spreads
-        bars = BARS if store == "vasmem" else (None, None, None)
+        bars = BARS if store.startswith("vasmem") else (None,) * len(BARS)
         verdicts = [
-            paired.verdict(spread, bar, least=name == "two readers", digits=digits)
-            for (name, spread), bar, digits in zip(spreads.items(), bars, (2, 0, 0), strict=True)
+            paired.verdict(spread, bar, least=name.startswith("two"), digits=digits)
+            for (name, spread), bar, digits in zip(spreads.items(), bars, (2, 0, 0, 2), strict=True)
         ]
         table.add_row(store, *verdicts)
     console.print(table)

@@ -14,6 +14,7 @@ SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "counter": lambda segment: segment.counter("counter"),
     "array": lambda segment: segment.array("array", 3, "f8"),
     "typed": lambda segment: segment.hashmap("typed", key="u8", value="f8"),
+    "sorted": lambda segment: segment.btree("sorted", key="u8", value="f8"),
     "lock": lambda segment: segment.lock("lock"),
     "queue": lambda segment: segment.queue("queue", 3),
     "getitem": lambda segment: segment["users"],

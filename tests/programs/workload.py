@@ -116,6 +116,7 @@ PLACES: dict[str, tuple[type[Place], Callable[[vasmem.Segment, str], Any]]] = {
     "hashmap": (Place, lambda segment, name: segment.hashmap(name)),
     "btree": (Place, lambda segment, name: segment.btree(name)),
     "typed": (InTypedMap, lambda segment, name: segment.hashmap(name, key="u2", value="u8")),
+    "sorted": (InTypedMap, lambda segment, name: segment.btree(name, key="u2", value="u8")),
     "set": (InSet, lambda segment, name: segment.set(name)),
     "array": (InArray, lambda segment, name: segment.array(name, (ROWS, 5), "u8")),
     "counter": (InCounter, lambda segment, name: segment.counter(name)),
