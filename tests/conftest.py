@@ -26,6 +26,17 @@ PERSISTENT = os.environ.get("VASMEM_TEST_PERSISTENT")
 BACKENDS = ("dax",) if PERSISTENT else ("shm", "file", "dax")
 # Only root can start processes of several users. Whoever else runs the tests is told.
 collect_ignore_glob = [] if os.geteuid() == 0 else ["test_permissions_*.py"]
+# What these are about is done above all backends; a third one would only take time.
+WITHOUT_DAX = {
+    "test_cli.py",
+    "test_cli_arrays.py",
+    "test_cli_scan.py",
+    "test_cli_small.py",
+    "test_keys.py",
+    "test_lifecycle_asyncio.py",
+    "test_lifecycle_signals.py",
+    "test_salvage_hostile.py",
+}
 # For tests of what an emulated medium has no part in.
 PLAIN = pytest.mark.parametrize("backend", ["shm", "file"], indirect=True)
 EMULATED = pytest.mark.parametrize("backend", ["dax"], indirect=True)
@@ -34,6 +45,17 @@ HOME = pytest.StashKey[Path]()
 
 def pytest_report_header() -> list[str]:
     return [f"not run, needs root: tests/{pattern}" for pattern in collect_ignore_glob]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def is_left_out(item: pytest.Item) -> bool:
+        chosen = getattr(item, "callspec", None)
+        with_dax = chosen is not None and chosen.params.get("backend") == "dax"
+        return with_dax and item.path.name in WITHOUT_DAX
+
+    left_out = [item for item in items if is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not is_left_out(item)]
 
 
 @pytest.fixture(autouse=True)
