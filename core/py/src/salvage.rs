@@ -255,12 +255,23 @@ impl Damaged {
             losses.note(Invariant::Reachable, named.node, text);
             return Ok((0, losses));
         }
-        let tree: BTree = make(py, named, target)?;
+        let tree: BTree = match &salvage.typed {
+            None => make(py, named, target)?,
+            Some((form, description)) => {
+                let id = random_id()?;
+                target
+                    .attached
+                    .write(py, |tx| BTree::create_typed(tx, &named.name, *form, description, id))?
+            }
+        };
+        // What a typed tree holds is bytes.
+        let flags = if salvage.typed.is_some() { RAW } else { named.flags };
+        let read_as = Named { flags, ..named.clone() };
         loop {
             py.check_signals()?;
             let saved = self.detached(py, |waiter| salvage.next(waiter, nodes, taken))?;
             let Some(saved) = saved else { break };
-            put(py, named, &tree, target, (saved, &mut salvage.losses))?;
+            put(py, &read_as, &tree, target, (saved, &mut salvage.losses))?;
         }
         let read = (salvage.counted, &mut salvage.losses);
         let copied = counted(py, named, &tree, target, read)?;
@@ -382,7 +393,7 @@ impl Damaged {
         let mut rows = Vec::new();
         let is_array = |named: &Named| named.kind == Kind::ARRAY;
         let (arrays, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_array);
-        let is_tree = |named: &Named| named.kind == Kind::TREE_HEADER;
+        let is_tree = |named: &Named| [Kind::TREE_HEADER, Kind::TYPED_TREE].contains(&named.kind);
         let (trees, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_tree);
         let (small, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_small);
         for (named, begun) in self.begin(py, others, &mut claims)? {

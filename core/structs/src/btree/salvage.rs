@@ -5,7 +5,8 @@
 //! asked. Its value has no such mark.
 
 use super::BTree;
-use super::layout::{Entry, KEY_BYTES_MAX, LEVEL_MAX, RECORD_BYTES_MAX, header};
+use super::layout::{Entry, Form, KEY_BYTES_MAX, LEVEL_MAX, RECORD_BYTES_MAX, header};
+use super::search::Node;
 use crate::record::OFFSET_MASK;
 use crate::salvage::{Saved, save};
 use std::collections::HashSet;
@@ -22,16 +23,45 @@ pub struct Salvage<'a, M, H> {
     ahead: Vec<(Offset, u8)>,
     /// Keys that were saved.
     keys: HashSet<Vec<u8>>,
+    /// Sizes and description of a typed tree.
+    pub typed: Option<(Form, Vec<u8>)>,
     /// Keys as its counts say; `None` if they cannot be read.
     pub counted: Option<u64>,
     /// What could not be read.
     pub losses: Losses,
 }
 
+/// Records, or what is wrong with them, and where they stand.
+type Records = Vec<(Offset, Result<Saved>)>;
+
 /// What stands in a node.
 enum Content {
     Children(Vec<Offset>),
-    Records(Vec<(Offset, Result<Saved>)>),
+    Records(Records),
+}
+
+impl BTree {
+    /// The entries of a leaf of a typed tree. Nothing but their order tells which are good.
+    fn save_inline<A: Access>(&self, access: &mut A, leaf: &Node<A::View>) -> Result<Records> {
+        let (mut records, mut record) = (Records::new(), Vec::new());
+        let mut last: Option<Vec<u8>> = None;
+        for rank in 0..leaf.count() {
+            let (at, head) =
+                (leaf.place(rank), self.inline_record(access, leaf, rank, &mut record));
+            let key = record[head.key_range()].to_vec();
+            let value = record[head.key_range().end..head.record_bytes() as usize].to_vec();
+            let words = leaf.entry_words(access, rank).take(leaf.form.key_words());
+            let is_key = leaf.form.entry(&key, b"").eq(words);
+            if is_key && last.as_ref().is_none_or(|last| *last < key) {
+                last = Some(key.clone());
+                records.push((at, Ok(Saved { at, key, value, block: None })));
+            } else {
+                records.push((at, Err(Error::corrupted(Invariant::TreeOrder, at))));
+            }
+        }
+        access.check(&leaf.view)?;
+        Ok(records)
+    }
 }
 
 impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
@@ -56,8 +86,12 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
         let mut losses = Losses::default();
         let counted = segment.read(patience, |access| tree.len(access));
         let counted = losses.unless_broken(counted, "the counts of a tree")?;
+        let typed = match tree.form.is_inline() {
+            true => Some((tree.form, segment.read(patience, |access| tree.description(access))?)),
+            false => None,
+        };
         let ahead = vec![(root & OFFSET_MASK, ((root >> 48) as u8).min(LEVEL_MAX))];
-        Ok(Salvage { segment, tree, ahead, keys: HashSet::new(), counted, losses })
+        Ok(Salvage { segment, tree, ahead, keys: HashSet::new(), typed, counted, losses })
     }
 
     /// The records of the next node, none if it is no leaf; `None` behind the last. `seen` has the
@@ -82,6 +116,10 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
             if level > 0 {
                 peek.check(&node.view)?;
                 return Ok(Content::Children(entries.iter().map(|entry| entry.leads()).collect()));
+            }
+            if node.form.is_inline() {
+                let records = self.tree.save_inline(peek, &node)?;
+                return Ok(Content::Records(records));
             }
             let prefix = node.meta.prefix();
             let mut records = Vec::new();
