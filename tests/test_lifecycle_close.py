@@ -29,6 +29,9 @@ SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "info": lambda segment: segment.info(),
     "sync": lambda segment: segment.sync(),
     "writers": lambda segment: segment.writers,
+    "crash": lambda segment: segment.crash(),
+    "nvm": lambda segment: segment.nvm(),
+    "wear": lambda segment: segment.wear(),
 }
 MAP_CALLS: dict[str, Callable[[vasmem.HashMap], object]] = {
     "getitem": lambda users: users["k"],
