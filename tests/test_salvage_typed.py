@@ -14,7 +14,7 @@ import vasmem
 Url = Callable[[str], str]
 
 BOOT, MARK, HEAP, GRANULE = 384, 640, 16 << 20, 1 << 14
-MAP_RECORD, MAP_UNIQUE, MAP_COUNT = 10, 14, 11
+DIRECTORY, MAP_RECORD, MAP_UNIQUE, MAP_COUNT = 8, 10, 14, 11
 # What a key and its value are in the segment's bytes, here both of 8 bytes.
 NODE, ENTRY = 128, 16
 IDS = {number * 7_919 + (1 << 40): number * 0.5 for number in range(20_000)}
@@ -178,3 +178,15 @@ def test_a_broken_header_costs_its_map_alone(url: Url, old: Path, word: int) -> 
         assert dict(segment["named"].items()) == NAMED
         assert segment.check() == []
     vasmem.remove(url("new"))
+
+
+def test_damaged_types_cost_their_map_alone(url: Url, old: Path) -> None:
+    content = old.read_bytes()
+    description = b"('<u8', '<f8')"
+    assert content.count(description) == 1
+    write(old, content.index(description), b"('<f8', '<u8')")
+    rows, found = salvaged(url)
+    assert "ids" not in found
+    ((number, _, text),) = rows["ids"].reasons
+    assert (number, text) == (DIRECTORY, 'the types of hash map "ids" are damaged')
+    assert (rows["ids"].copied, rows["ids"].lost, rows["plain"].lost) == (0, 1, 0)

@@ -115,7 +115,7 @@ PYTHON_ARROWS = {
     },
     "vasmem.transactions": {"_core", "errors"},
     "vasmem.backup": {"_core", "backends", "errors", "opening", "segment"},
-    "vasmem.damage": {"_core", "backends", "opening", "promises", "sizes"},
+    "vasmem.damage": {"_core", "backends", "dtypes", "opening", "promises", "sizes"},
     "vasmem.listing": {"backends", "errors", "names", "opening"},
     "vasmem.__main__": {"cli"},
     "vasmem.cli": {"cli"},

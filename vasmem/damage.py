@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vasmem import _core
 from vasmem.backends import Opened
+from vasmem.dtypes import described
 from vasmem.opening import MODE, SIZE, find
 from vasmem.promises import Promises
 from vasmem.sizes import parse_size
@@ -92,7 +93,7 @@ def _copy(damaged: _core.Damaged, made: Opened, url: str, promises: Promises) ->
         media_fd=made.media_fd,
     )
     try:
-        rows, (lost, reasons) = damaged.copy_to(segment)
+        rows, (lost, reasons) = damaged.copy_to(segment, described)
     finally:
         segment.close()
     structures = [

@@ -9,6 +9,7 @@ use crate::wait::Detached;
 use crate::{key, value};
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use vasmem_engine::directory::{self, Named};
@@ -85,6 +86,7 @@ impl Damaged {
         py: Python<'_>,
         names: Vec<Named>,
         claims: &mut Claims,
+        described: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<(Named, Begun<'a>)>> {
         let mut begun: Vec<(Named, Begun<'a>)> = Vec::new();
         let mut owners: HashMap<Offset, usize> = HashMap::new();
@@ -111,6 +113,14 @@ impl Damaged {
                 begun.push((named, Err(losses)));
                 continue;
             };
+            if let Some((map, description)) = &typed {
+                let sizes = (map.form.key_bytes, map.form.value_bytes);
+                let structure = (&named, format!("hash map {:?}", named.name));
+                if !is_described(described, structure, description, sizes, &mut losses)? {
+                    begun.push((named, Err(losses)));
+                    continue;
+                }
+            }
             if let Some(&first) = owners.get(&named.node) {
                 let text = "this map has two names; it is copied under the first";
                 losses.note(Invariant::Reachable, named.node, text);
@@ -238,18 +248,26 @@ impl Damaged {
     /// As `copy_map`, of a tree; `nodes` has those of other trees.
     fn copy_tree(
         &self,
-        py: Python<'_>,
         named: &Named,
         target: &Segment,
         nodes: &mut HashSet<Offset>,
         taken: &mut HashSet<Offset>,
+        described: &Bound<'_, PyAny>,
     ) -> PyResult<(u64, Losses)> {
+        let py = described.py();
         let mut losses = Losses::default();
         let salvage = self.detached(py, |waiter| {
             let salvage = TreeSalvage::begin(&self.engine, waiter, named);
             losses.unless_broken(salvage, "the whole tree: its header is not readable")
         })?;
         let Some(mut salvage) = salvage else { return Ok((0, losses)) };
+        if let Some((form, description)) = &salvage.typed {
+            let sizes = (form.key_bytes.into(), form.value_bytes.into());
+            let structure = (named, format!("B-tree {:?}", named.name));
+            if !is_described(described, structure, description, sizes, &mut losses)? {
+                return Ok((0, losses));
+            }
+        }
         if !nodes.insert(named.node) {
             let text = "this tree has two names; it is copied under the first";
             losses.note(Invariant::Reachable, named.node, text);
@@ -322,6 +340,25 @@ fn counted<S: Keyed>(
     Ok(copied)
 }
 
+/// Whether Python knows the types that a typed structure says it has; if not, all of it is lost.
+fn is_described(
+    described: &Bound<'_, PyAny>,
+    (named, what): (&Named, String),
+    description: &[u8],
+    sizes: (u64, u64),
+    losses: &mut Losses,
+) -> PyResult<bool> {
+    let py = described.py();
+    match described.call1((what, PyBytes::new(py, description), sizes)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_instance(py, Exception::SegmentCorrupted.class(py)?) => {
+            losses.note(Invariant::Directory, named.node, error.value(py).to_string());
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn compare(named: &Named, copied: u64, counted: Option<u64>, losses: &mut Losses) {
     if let Some(counted) = counted.filter(|&counted| counted != copied) {
         let text = format!("the counts say {counted} keys, {copied} were copied");
@@ -383,8 +420,14 @@ impl Damaged {
     }
 
     /// Copies into an empty segment all that can be read: a row for each structure, and what was
-    /// lost of the root directory.
-    fn copy_to(&self, py: Python<'_>, target: &Segment) -> PyResult<(Vec<Copied>, Lost)> {
+    /// lost of the root directory. `described` raises SegmentCorrupted for damaged descriptions of
+    /// types.
+    fn copy_to(
+        &self,
+        py: Python<'_>,
+        target: &Segment,
+        described: &Bound<'_, PyAny>,
+    ) -> PyResult<(Vec<Copied>, Lost)> {
         let mut lost = Losses::default();
         let names =
             self.detached(py, |waiter| directory::salvage(&self.engine, waiter, &mut lost))?;
@@ -396,7 +439,7 @@ impl Damaged {
         let is_tree = |named: &Named| [Kind::TREE_HEADER, Kind::TYPED_TREE].contains(&named.kind);
         let (trees, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_tree);
         let (small, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_small);
-        for (named, begun) in self.begin(py, others, &mut claims)? {
+        for (named, begun) in self.begin(py, others, &mut claims, described)? {
             let (copied, losses) = match begun {
                 Ok(Readable { mut salvage, typed, pieces }) => {
                     let pieces = salvage.settle(pieces, &claims);
@@ -414,7 +457,8 @@ impl Damaged {
         }
         let mut nodes = HashSet::new();
         for named in trees {
-            let (copied, losses) = self.copy_tree(py, &named, target, &mut nodes, &mut taken)?;
+            let (copied, losses) =
+                self.copy_tree(&named, target, &mut nodes, &mut taken, described)?;
             let kind = kind_name(named.kind, named.flags);
             rows.push((named.name, kind, copied, told(losses)));
         }

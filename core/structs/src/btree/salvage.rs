@@ -3,6 +3,9 @@
 //! Every entry of every inner node is followed, whatever the fences say. A record is known by its
 //! key, which must begin as its entry says and have its check; that it stands in order is not
 //! asked. Its value has no such mark.
+//!
+//! A key of a typed tree has no check either. It is believed if zeros fill its last word and if it
+//! stands in order: of keys of one leaf that contradict each other, the fewest are left out.
 
 use super::BTree;
 use super::layout::{Entry, Form, KEY_BYTES_MAX, LEVEL_MAX, RECORD_BYTES_MAX, header};
@@ -41,26 +44,27 @@ enum Content {
 }
 
 impl BTree {
-    /// The entries of a leaf of a typed tree. Nothing but their order tells which are good.
+    /// The entries of a leaf of a typed tree.
     fn save_inline<A: Access>(&self, access: &mut A, leaf: &Node<A::View>) -> Result<Records> {
-        let (mut records, mut record) = (Records::new(), Vec::new());
-        let mut last: Option<Vec<u8>> = None;
+        let (mut found, mut record) = (Vec::new(), Vec::new());
         for rank in 0..leaf.count() {
             let (at, head) =
                 (leaf.place(rank), self.inline_record(access, leaf, rank, &mut record));
             let key = record[head.key_range()].to_vec();
             let value = record[head.key_range().end..head.record_bytes() as usize].to_vec();
             let words = leaf.entry_words(access, rank).take(leaf.form.key_words());
-            let is_key = leaf.form.entry(&key, b"").eq(words);
-            if is_key && last.as_ref().is_none_or(|last| *last < key) {
-                last = Some(key.clone());
-                records.push((at, Ok(Saved { at, key, value, block: None })));
-            } else {
-                records.push((at, Err(Error::corrupted(Invariant::TreeOrder, at))));
-            }
+            let is_filled = leaf.form.entry(&key, b"").eq(words);
+            found.push((is_filled, Saved { at, key, value, block: None }));
         }
         access.check(&leaf.view)?;
-        Ok(records)
+        let keys: Vec<&[u8]> = found.iter().map(|(_, saved)| &saved.key[..]).collect();
+        let in_order = ascending(&keys);
+        let records = found.into_iter().zip(in_order).map(|((is_filled, saved), in_order)| {
+            let at = saved.at;
+            let is_good = is_filled && in_order;
+            (at, is_good.then_some(saved).ok_or(Error::corrupted(Invariant::TreeOrder, at)))
+        });
+        Ok(records.collect())
     }
 }
 
@@ -170,4 +174,25 @@ impl<'a, M: Memory, H: Host> Salvage<'a, M, H> {
         }
         Ok(saved)
     }
+}
+
+/// Which keys are among the most that ascend.
+fn ascending(keys: &[&[u8]]) -> Vec<bool> {
+    if keys.is_sorted_by(|one, other| one < other) {
+        return vec![true; keys.len()];
+    }
+    // Of the longest row that ends with each key: its length, and the key before.
+    let mut rows: Vec<(usize, Option<usize>)> = Vec::with_capacity(keys.len());
+    for (number, key) in keys.iter().enumerate() {
+        let before = (0..number).filter(|&other| keys[other] < *key);
+        let before = before.max_by_key(|&other| rows[other].0);
+        rows.push((before.map_or(1, |other| rows[other].0 + 1), before));
+    }
+    let mut good = vec![false; keys.len()];
+    let mut next = (0..keys.len()).max_by_key(|&number| rows[number].0);
+    while let Some(number) = next {
+        good[number] = true;
+        next = rows[number].1;
+    }
+    good
 }
