@@ -7,7 +7,6 @@ mod arrays;
 mod image;
 mod mutate;
 mod operate;
-mod random;
 mod small;
 mod trees;
 mod typed;
@@ -20,6 +19,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
+use vasmem_lab::random;
 use vasmem_memory::{Mapped, Memory, Ordering::Relaxed};
 use worker::{BOARD_BYTES, ERRORS, INPUTS, KINDS, SEED};
 

@@ -1,0 +1,103 @@
+//! Crash states of persistent memory: records what the structures do, builds what a power failure
+//! may leave, recovers it, and compares it with what was promised.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use vasmem_lab::crash::explore::Tally;
+use vasmem_lab::crash::run::{LIMITS, Outcome, Plan, search};
+use vasmem_lab::crash::workloads;
+
+const USAGE: &str = "\
+usage: crash run [--seconds N] [--least N] [--seed N] [--threads N] [--only WORDS]
+  --seconds  ends after so many seconds (60)
+  --least    fewer distinct states are a failure (0)
+  --seed     random workloads from this one on, when all others are done
+  --threads  as many at a time (1)
+  --only     only workloads with these words in their names";
+
+/// What the command line says.
+#[derive(Clone, Default)]
+struct Options {
+    seconds: Option<u64>,
+    least: u64,
+    seed: Option<u64>,
+    threads: usize,
+    only: String,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Options, String> {
+        let mut options = Options { threads: 1, ..Options::default() };
+        for pair in words.chunks(2) {
+            let [name, value] = pair else { return Err(USAGE.into()) };
+            let number = || value.parse::<u64>().map_err(|_| format!("{value} is no number"));
+            match &name[..] {
+                "--seconds" => options.seconds = Some(number()?),
+                "--least" => options.least = number()?,
+                "--seed" => options.seed = Some(number()?),
+                "--threads" => options.threads = number()?.max(1) as usize,
+                "--only" => options.only = value.clone(),
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    let Tally { exist, drawn, distinct, second, exhausted, points } = outcome.tally;
+    println!(
+        "{:<45} {exist:9.3e} exist, {drawn} drawn, {distinct} distinct, {second} of them second, \
+         all of {exhausted} of {points} points",
+        outcome.name
+    );
+    for failure in &outcome.failures {
+        let name = &outcome.name;
+        println!("FAILURE in {name}, crash {}: {}", failure.crashes, failure.what);
+        println!("    {}", failure.lines);
+        println!("    again: {AGAIN} --only '{name}'");
+    }
+}
+
+/// Runs this program.
+const AGAIN: &str = "cargo run --profile fuzz -p vasmem-lab --bin crash -- run";
+
+fn run(options: &Options) -> Result<ExitCode, String> {
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(options.seconds.unwrap_or(60));
+    let plan = Plan { limits: LIMITS, until, omitted: None };
+    let failed = std::sync::atomic::AtomicU64::new(0);
+    let mut chosen = workloads::all();
+    chosen.retain(|workload| workload.name.contains(&options.only));
+    let tally = search(&chosen, options.seed, options.threads, &plan, |outcome| {
+        let failures = outcome.failures.len() as u64;
+        failed.fetch_add(failures, std::sync::atomic::Ordering::Relaxed);
+        tell(outcome);
+    })?;
+    let failed = failed.into_inner();
+    let Tally { distinct, second, .. } = tally;
+    let a_second = distinct as f64 / begun.elapsed().as_secs_f64() / options.threads as f64;
+    println!("{a_second:.0} states a second and thread");
+    if distinct < options.least {
+        println!("only {distinct} distinct states, at least {} are wanted", options.least);
+    }
+    println!("crash: {distinct} distinct states, {second} of second crashes, {failed} failures");
+    let good = failed == 0 && distinct >= options.least.max(1);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match &words[..] {
+        [command, rest @ ..] if command == "run" => {
+            // A panic is a failure like any other, and is told with it.
+            std::panic::set_hook(Box::new(|_| {}));
+            Options::parse(rest).and_then(|options| run(&options))
+        }
+        _ => Err(USAGE.into()),
+    };
+    done.unwrap_or_else(|text| {
+        eprintln!("{text}");
+        ExitCode::from(2)
+    })
+}

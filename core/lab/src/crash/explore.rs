@@ -1,0 +1,299 @@
+//! Crash states of a trace: which exist, which are tried, and what their recovery must find.
+
+use super::contents;
+use super::image::{Attached, Event, Image};
+use super::lines::{Lines, State};
+use super::workloads::{self, Operation};
+use crate::alone::{Alone, Impatient};
+use crate::random::Random;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use vasmem_engine::{Error, Segment, format};
+use vasmem_structs::check::check;
+
+/// How thoroughly the states of one point of a trace are tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Up to so many, all of them.
+    pub every: f64,
+    /// Of more: each line by itself, and so many others.
+    pub samples: u64,
+    /// Of one state in so many, the crashes during its recovery and the operation after it, too,
+    pub nest_one_in: u64,
+    /// as long as these are not more, nor more than a quarter of all.
+    pub nested: u64,
+}
+
+/// How many states there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// That a first crash may leave; the same contents count as often as they come about.
+    pub exist: f64,
+    /// That were drawn,
+    pub drawn: u64,
+    /// and were not the same as one before: these were recovered and judged.
+    pub distinct: u64,
+    /// Of these, left by a second crash.
+    pub second: u64,
+    /// Points of the first trace at which all were drawn,
+    pub exhausted: u64,
+    /// and all points of it.
+    pub points: u64,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: &Tally) {
+        self.exist += other.exist;
+        self.drawn += other.drawn;
+        self.distinct += other.distinct;
+        self.second += other.second;
+        self.exhausted += other.exhausted;
+        self.points += other.points;
+    }
+}
+
+/// A state whose recovery is wrong, made as simple as it goes.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What is wrong.
+    pub what: String,
+    /// How much of each line was durable.
+    pub lines: String,
+    /// Crashes that led there.
+    pub crashes: u32,
+}
+
+/// Tries the crash states of traces over one image.
+pub struct Explorer<'a> {
+    image: &'a Image,
+    /// For a first and for a second crash.
+    limits: [Limits; 2],
+    random: Random,
+    until: Instant,
+    /// Done after a recovery, before the next crash.
+    then: Operation,
+    seen: HashSet<u64>,
+    /// What was tried so far.
+    pub tally: Tally,
+    /// What was found; a few are enough, and then it ends.
+    pub failures: Vec<Failure>,
+}
+
+/// Failures after which a search ends.
+const FAILURES_MAX: usize = 3;
+
+impl<'a> Explorer<'a> {
+    /// Of traces that begin with what `image` has now.
+    pub fn new(
+        image: &'a Image,
+        limits: [Limits; 2],
+        seed: u64,
+        until: Instant,
+        then: Operation,
+    ) -> Explorer<'a> {
+        Explorer {
+            image,
+            limits,
+            random: Random::new(seed),
+            until,
+            then,
+            seen: HashSet::new(),
+            tally: Tally::default(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Whether it is to end before it has tried all.
+    pub fn is_over(&self) -> bool {
+        self.failures.len() >= FAILURES_MAX || Instant::now() > self.until
+    }
+
+    /// Tries the states that a crash anywhere in `events` may leave; `crashes` were before.
+    ///
+    /// States are taken just before each drain, and at the end: those of any earlier point since the
+    /// last drain are among them, and what an operation promised meanwhile holds for them, too.
+    pub fn explore(&mut self, events: &[Event], crashes: usize) {
+        let begin = self.image.mark();
+        let mut lines = Lines::default();
+        let mut legal: &[u64] = &[];
+        for event in events {
+            match event {
+                Event::Store(at, value) => lines.store(self.image, *at, *value),
+                Event::Flush(at, len) => lines.flush(*at, *len),
+                Event::Drain if lines.is_flushed() => {
+                    self.point(&lines, legal, crashes);
+                    lines.drain(self.image);
+                }
+                Event::Drain => {}
+                Event::Allow(next) => legal = next,
+            }
+        }
+        self.point(&lines, legal, crashes);
+        self.image.roll_back(begin);
+    }
+
+    fn point(&mut self, lines: &Lines, legal: &[u64], crashes: usize) {
+        if legal.is_empty() {
+            return;
+        }
+        let (limits, exist) = (self.limits[crashes], lines.states());
+        let all = exist <= limits.every;
+        if crashes == 0 {
+            self.tally.exist += exist;
+            self.tally.points += 1;
+            self.tally.exhausted += u64::from(all);
+        }
+        if all {
+            let mut state = lines.first();
+            while !self.is_over() {
+                self.state(lines, &state, legal, crashes);
+                if !lines.advance(&mut state) {
+                    break;
+                }
+            }
+            return;
+        }
+        for state in lines.near() {
+            if !self.is_over() {
+                self.state(lines, &state, legal, crashes);
+            }
+        }
+        for _ in 0..limits.samples {
+            if !self.is_over() {
+                let state = lines.some(&mut self.random);
+                self.state(lines, &state, legal, crashes);
+            }
+        }
+    }
+
+    fn state(&mut self, lines: &Lines, state: &State, legal: &[u64], crashes: usize) {
+        self.tally.drawn += 1;
+        let durable = self.image.mark();
+        lines.apply(self.image, state);
+        let promise = legal.iter().fold(legal.len() as u64, |sum, one| sum.rotate_left(1) ^ one);
+        if self.seen.insert(self.image.sum().wrapping_add(promise)) {
+            self.tally.distinct += 1;
+            self.tally.second += u64::from(crashes > 0);
+            if let Some(what) = self.judge(legal) {
+                self.image.roll_back(durable);
+                self.fail(lines, state, legal, (what, crashes));
+            } else if crashes + 1 < self.limits.len() && self.nests(self.limits[crashes]) {
+                self.crash_again(legal, crashes);
+            }
+        }
+        self.image.roll_back(durable);
+    }
+
+    fn nests(&mut self, limits: Limits) -> bool {
+        let Tally { second, distinct, .. } = self.tally;
+        second < limits.nested.max(distinct / 4) && self.random.one_in(limits.nest_one_in)
+    }
+
+    /// Recovers the state that the image is in, and looks whether it is right; `None` if it is. The
+    /// image stays as it is.
+    fn judge(&self, legal: &[u64]) -> Option<String> {
+        let before = self.image.mark();
+        let wrong = guarded(|| {
+            let segment = recover(self.image).map_err(in_words)?;
+            let found = contents::digest(&segment).map_err(in_words)?;
+            if !legal.contains(&found) {
+                let words = contents::words(&segment).map_err(in_words)?;
+                return Err(format!("no legal contents: {}", words.join("; ")));
+            }
+            let broken = check(&segment, &mut Impatient::default()).map_err(in_words)?;
+            match broken.first() {
+                Some(first) => Err(format!("check: {first:?}, {} in all", broken.len())),
+                None => Ok(()),
+            }
+        });
+        self.image.roll_back(before);
+        wrong.err()
+    }
+
+    /// The state in the image was recovered well: records this, and one operation after it, and
+    /// tries the states that a crash meanwhile may leave.
+    fn crash_again(&mut self, legal: &[u64], crashes: usize) {
+        let before = self.image.mark();
+        let recorded = guarded(|| {
+            self.image.record();
+            self.image.allow(legal);
+            let segment = recover(self.image).map_err(in_words)?;
+            let mut events = self.image.recorded();
+            let found = contents::digest(&segment).map_err(in_words)?;
+            self.image.record();
+            workloads::run(&segment, &self.then, 0xabcd + crashes as u64).map_err(in_words)?;
+            let more = self.image.recorded();
+            let last = contents::digest(&segment).map_err(in_words)?;
+            events.push(Event::Allow(vec![found, last]));
+            events.extend(more);
+            events.push(Event::Allow(vec![last]));
+            Ok(events)
+        });
+        self.image.recorded();
+        self.image.roll_back(before);
+        match recorded {
+            Ok(events) => self.explore(&events, crashes + 1),
+            Err(what) => {
+                let (lines, crashes) = (String::new(), crashes as u32 + 1);
+                self.failures.push(Failure { what, lines, crashes });
+            }
+        }
+    }
+
+    /// Notes a failure: lines that need not be half old are made all new or all old first.
+    fn fail(
+        &mut self,
+        lines: &Lines,
+        state: &State,
+        legal: &[u64],
+        (mut what, crashes): (String, usize),
+    ) {
+        let (mut least, all) = (state.clone(), lines.all());
+        let durable = self.image.mark();
+        for index in 0..least.len() {
+            for kept in [all[index], 0] {
+                if least[index] == all[index] || least[index] == kept {
+                    continue;
+                }
+                let mut simpler = least.clone();
+                simpler[index] = kept;
+                lines.apply(self.image, &simpler);
+                let wrong = self.judge(legal);
+                self.image.roll_back(durable);
+                if let Some(wrong) = wrong {
+                    (least, what) = (simpler, wrong);
+                }
+            }
+        }
+        let crashes = crashes as u32 + 1;
+        self.failures.push(Failure { what, lines: lines.describe(&least), crashes });
+    }
+}
+
+/// The first process after the power failure attaches.
+fn recover(image: &Image) -> Result<Attached<'_>, Error> {
+    let port = image.port();
+    let geometry = format::open(&port, image.bytes(), true)?;
+    let segment = Segment::new(port, Some(Alone { first: 0 }), geometry);
+    segment.recover_power_failure()?;
+    format::set_boot(&segment.memory, [2, image.sum() | 1]);
+    Ok(segment)
+}
+
+fn in_words(error: Error) -> String {
+    format!("{error:?}")
+}
+
+/// What `body` finds wrong, a panic included.
+fn guarded<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(done) => done,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What is done to a segment while it is recorded.
+
+use super::image::{Attached, Port};
+use crate::alone::{Alone, Impatient};
+use crate::random::Random;
+use vasmem_engine::layout::GRANULE;
+use vasmem_engine::{Result, Transaction};
+use vasmem_structs::{Array, BTree, HashMap};
+
+type Tx<'t, 'a> = Transaction<'t, Port<'a>, Alone>;
+
+/// Bytes of a row.
+const ROW_BYTES: u64 = 8;
+/// A value or row begins with it, then the same byte goes on.
+const FIRST_KEYS: [u64; 3] = [1, 2, 3];
+
+/// The structures of a workload's segment, one of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A hash map called "map".
+    Map,
+    /// A B-tree called "tree".
+    Tree,
+    /// An array called "array".
+    Array,
+}
+
+use What::{Array as Rows, Map, Tree};
+
+/// A change of one structure; of one that is not there, it changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Makes it, if it is not there.
+    Create(What),
+    /// Removes it.
+    Remove(What),
+    /// A value of so many bytes under a key of a map or tree.
+    Put(What, u64, usize),
+    /// Removes a key.
+    Delete(What, u64),
+    /// So many rows more of the array.
+    Extend(usize),
+    /// The array's rows from here on change, so many.
+    Write(u64, u64),
+    /// The array has so many rows from now on.
+    Resize(u64),
+}
+
+use Step::{Create, Delete, Extend, Put, Remove, Resize, Write};
+
+/// One transaction.
+pub type Operation = Vec<Step>;
+
+/// A segment, what is done to it first, and what is done while crashes are looked for.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its name; the same workload comes of the same name.
+    pub name: String,
+    /// Bytes of the heap at first, and at most.
+    pub heap_bytes: (u64, u64),
+    /// Bytes of a lane: the least ones make records go on in a block.
+    pub lane_bytes: u64,
+    /// The incarnation at first.
+    pub incarnation: u64,
+    /// Done before.
+    pub setup: Vec<Operation>,
+    /// Whether the power failed once since, and spared everything.
+    pub settled: bool,
+    /// Done while it is recorded.
+    pub run: Vec<Operation>,
+}
+
+impl Workload {
+    fn named(name: &str, setup: Vec<Operation>, run: Vec<Operation>) -> Workload {
+        Workload {
+            name: name.into(),
+            heap_bytes: (24 * GRANULE, 24 * GRANULE),
+            lane_bytes: 4096,
+            incarnation: 1,
+            setup,
+            settled: true,
+            run,
+        }
+    }
+}
+
+fn some_keys(what: What) -> Vec<Operation> {
+    let mut setup = vec![vec![Create(what)]];
+    setup.extend(FIRST_KEYS.map(|key| vec![Put(what, key, 24)]));
+    setup
+}
+
+fn many_keys(what: What, keys: u64) -> Vec<Operation> {
+    let mut setup = vec![vec![Create(what)]];
+    setup.extend((0..keys).map(|key| vec![Put(what, key * 10, 24)]));
+    setup
+}
+
+fn rows(rows: usize) -> Vec<Operation> {
+    vec![vec![Create(Rows)], vec![Extend(rows)]]
+}
+
+/// Every kind of change at least once.
+pub fn all() -> Vec<Workload> {
+    let mut all = Vec::new();
+    for what in [Map, Tree] {
+        let of = |text: &str| format!("{}: {text}", name(what));
+        let mut add = |text: &str, setup, run| all.push(Workload::named(&of(text), setup, run));
+        add("insert", some_keys(what), vec![vec![Put(what, 4, 24)]]);
+        add("overwrite in place", some_keys(what), vec![vec![Put(what, 2, 20)]]);
+        add("replace by a longer one", some_keys(what), vec![vec![Put(what, 2, 300)]]);
+        add("replace by a large one", some_keys(what), vec![vec![Put(what, 2, 5000)]]);
+        add("delete", some_keys(what), vec![vec![Delete(what, 3)]]);
+        add("insert twice", some_keys(what), vec![vec![Put(what, 4, 24)], vec![Put(what, 5, 24)]]);
+        add(
+            "delete and insert again",
+            some_keys(what),
+            vec![vec![Delete(what, 3)], vec![Put(what, 3, 24)], vec![Delete(what, 2)]],
+        );
+        add("create", vec![], vec![vec![Create(what)]]);
+        add("remove", some_keys(what), vec![vec![Remove(what)]]);
+        add(
+            "remove and create again",
+            some_keys(what),
+            vec![vec![Remove(what)], vec![Create(what)], vec![Put(what, 1, 24)]],
+        );
+        let much = (0..24).map(|key| Put(what, 1000 + key, 40)).collect();
+        add("a record that goes on in a block", some_keys(what), vec![much, vec![Put(what, 9, 8)]]);
+        all.last_mut().expect("it was just added").lane_bytes = 1024;
+    }
+    all.push(Workload::named(
+        "tree: split of a leaf",
+        many_keys(Tree, 58),
+        vec![vec![Put(Tree, 5, 24)]],
+    ));
+    let joins = (0..40).map(|key| vec![Delete(Tree, key * 10)]).collect();
+    all.push(Workload::named("tree: joins", many_keys(Tree, 70), joins));
+    let splits = (0..150).map(|key| Put(Map, 1000 + key, 8)).collect();
+    all.push(Workload::named("map: splits", many_keys(Map, 200), vec![splits]));
+    for (text, before, run) in [
+        ("array: write a row", 100, vec![vec![Write(5, 1)]]),
+        ("array: write many rows", 3000, vec![vec![Write(500, 1200)]]),
+        ("array: append", 3, vec![vec![Extend(2)], vec![Extend(1)]]),
+        ("array: append and move", 21, vec![vec![Extend(400)]]),
+        ("array: cut and lengthen", 900, vec![vec![Resize(40)], vec![Resize(60)]]),
+        ("array: remove", 20, vec![vec![Remove(Rows)], vec![Create(Rows)]]),
+    ] {
+        all.push(Workload::named(text, rows(before), run));
+    }
+    all.extend(whole_segments());
+    all
+}
+
+/// Several structures at once, growth, a fresh segment, incarnations that start over.
+fn whole_segments() -> Vec<Workload> {
+    let mut setup = some_keys(Map);
+    setup.extend(some_keys(Tree));
+    setup.extend(rows(8));
+    let both = vec![Put(Map, 2, 20), Put(Tree, 2, 20), Write(1, 2)];
+    let more = vec![Put(Map, 4, 30), Delete(Tree, 1), Extend(3)];
+    let mut several = Workload::named("transaction over three", setup.clone(), vec![both.clone()]);
+    let again = Workload::named("two transactions over three", setup.clone(), vec![both, more]);
+    let mut fresh = Workload::named("a fresh segment", vec![], vec![vec![Create(Map)]]);
+    fresh.settled = false;
+    let mut unsettled = again.clone();
+    unsettled.name = "unsettled transactions over three".into();
+    unsettled.settled = false;
+    let mut growth = Workload::named("growth", rows(1000), vec![vec![Extend(40_000)]]);
+    growth.heap_bytes = (24 * GRANULE, 4 << 20);
+    let mut wrap = Workload::named("incarnations start over", some_keys(Map), vec![]);
+    wrap.run = vec![vec![Put(Map, 1, 8)]];
+    (wrap.incarnation, several.incarnation) = (0x1ffe, 7);
+    vec![several, again, unsettled, fresh, growth, wrap]
+}
+
+/// One that follows from a seed.
+pub fn random(seed: u64) -> Workload {
+    let mut random = Random::new(seed);
+    let mut setup: Vec<Operation> = vec![vec![Create(Map), Create(Tree)], vec![Create(Rows)]];
+    setup.extend((0..random.below(6)).map(|_| some_operation(&mut random)));
+    let run = (0..1 + random.below(3)).map(|_| some_operation(&mut random)).collect();
+    let mut workload = Workload::named(&format!("random {seed}"), setup, run);
+    workload.settled = !random.one_in(3);
+    workload.lane_bytes = random.pick(&[1024, 4096, 4096]);
+    workload
+}
+
+fn some_operation(random: &mut Random) -> Operation {
+    (0..random.pick(&[1, 1, 1, 2, 3])).map(|_| some_step(random)).collect()
+}
+
+fn some_step(random: &mut Random) -> Step {
+    let (what, key) = (random.pick(&[Map, Tree]), random.below(5));
+    match random.below(16) {
+        0..=7 => Put(what, key, random.pick(&[0, 8, 24, 24, 60, 300, 600, 5000])),
+        8..=10 => Delete(what, key),
+        11 => Extend(1 + random.below(40) as usize),
+        12 => Write(random.below(4), 1 + random.below(9)),
+        13 => Resize(random.below(60)),
+        14 => Remove(random.pick(&[Map, Tree, Rows])),
+        _ => Create(random.pick(&[Map, Tree, Rows])),
+    }
+}
+
+fn name(what: What) -> &'static str {
+    match what {
+        Map => "map",
+        Tree => "tree",
+        Rows => "array",
+    }
+}
+
+/// Does one operation as a transaction; `number` makes its values differ from all others.
+///
+/// # Errors
+/// Those of the structures.
+pub fn run(segment: &Attached<'_>, operation: &Operation, number: u64) -> Result<()> {
+    segment.write(&mut Impatient::default(), |tx| {
+        operation.iter().try_for_each(|step| one(tx, *step, number))
+    })
+}
+
+fn one(tx: &mut Tx<'_, '_>, step: Step, number: u64) -> Result<()> {
+    let at = tx.segment.geometry.directory_at;
+    let bytes = |len: usize| {
+        let mut bytes = vec![number as u8; len];
+        bytes.iter_mut().step_by(3).zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
+        bytes
+    };
+    match step {
+        Create(what) | Remove(what) | Put(what, ..) | Delete(what, _) => match what {
+            Map => change_map(tx, at, step, &bytes),
+            Tree => change_tree(tx, at, step, &bytes),
+            Rows => change_rows(tx, at, step, &bytes),
+        },
+        Extend(_) | Write(..) | Resize(_) => change_rows(tx, at, step, &bytes),
+    }
+}
+
+fn key_bytes(key: u64) -> Vec<u8> {
+    format!("key {key}").into_bytes()
+}
+
+/// Makes bytes of some length.
+type Bytes<'a> = &'a dyn Fn(usize) -> Vec<u8>;
+
+fn change_map(tx: &mut Tx<'_, '_>, at: u64, step: Step, bytes: Bytes<'_>) -> Result<()> {
+    let record = &mut Vec::new();
+    match (step, HashMap::open(tx, at, name(Map))?) {
+        (Create(_), None) => HashMap::create(tx, name(Map), 0, 7).map(|_| ()),
+        (Remove(_), Some((map, _))) => map.remove(tx, name(Map)),
+        (Put(_, key, len), Some((map, _))) => {
+            map.put(tx, &key_bytes(key), &bytes(len), record).map(|_| ())
+        }
+        (Delete(_, key), Some((map, _))) => map.delete(tx, &key_bytes(key), record).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+fn change_tree(tx: &mut Tx<'_, '_>, at: u64, step: Step, bytes: Bytes<'_>) -> Result<()> {
+    let record = &mut Vec::new();
+    match (step, BTree::open(tx, at, name(Tree))?) {
+        (Create(_), None) => BTree::create(tx, name(Tree), 0, 8).map(|_| ()),
+        (Remove(_), Some((tree, _))) => tree.remove(tx, name(Tree)),
+        (Put(_, key, len), Some((tree, _))) => {
+            tree.put(tx, &key_bytes(key), &bytes(len), record).map(|_| ())
+        }
+        (Delete(_, key), Some((tree, _))) => tree.delete(tx, &key_bytes(key), record).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+fn change_rows(tx: &mut Tx<'_, '_>, at: u64, step: Step, bytes: Bytes<'_>) -> Result<()> {
+    match (step, Array::open(tx, at, name(Rows))?) {
+        (Create(_), None) => Array::create(tx, name(Rows), 9, (2, ROW_BYTES), b"rows").map(|_| ()),
+        (Remove(_), Some(array)) => array.remove(tx, name(Rows)),
+        (Extend(rows), Some(array)) => {
+            array.extend(tx, &bytes(rows * ROW_BYTES as usize)).map(|_| ())
+        }
+        (Write(first, count), Some(array)) => {
+            let range = first * ROW_BYTES..(first + count) * ROW_BYTES;
+            let new = bytes((count * ROW_BYTES) as usize);
+            // False, and nothing is changed, where there are not so many rows.
+            array.write(tx, std::slice::from_ref(&range), &new).map(|_| ())
+        }
+        (Resize(rows), Some(array)) => array.resize(tx, rows),
+        _ => Ok(()),
+    }
+}

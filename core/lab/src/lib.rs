@@ -1,0 +1,6 @@
+//! What the lab's programs share: a host without other processes, numbers from a seed, and the
+//! crash states of persistent memory.
+
+pub mod alone;
+pub mod crash;
+pub mod random;
