@@ -26,10 +26,11 @@ FUZZ_COUNT ?= 10000000
 FUZZ_SEED ?= $(shell date +%s)000
 FUZZ_LIMITS = --seconds $(FUZZ_SECONDS) --count $(FUZZ_COUNT) --seed $(FUZZ_SEED) \
 	--workers $(shell nproc)
+LAB := $(CARGO) run --locked --profile fuzz --package vasmem-lab --bin crash --
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations \
-	fuzz-smoke fuzz python guest-test kills bench clean
+	lab fuzz-smoke fuzz python guest-test kills bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +63,7 @@ dev: $(VENV)/.created ## Install editable instead: Python changes are seen at on
 demo: install ## The main job: two unrelated programs share a map by name, and one is killed
 	$(PYTHON) examples/demo.py
 
-test: lint rust loom mutations fuzz-smoke python guest-test ## Set up and run everything that CI runs
+test: lint rust loom mutations lab fuzz-smoke python guest-test ## Set up and run everything that CI runs
 
 lint: lint-python lint-rust ## ruff, mypy, stubtest, clippy and rustfmt, warnings denied
 
@@ -94,6 +95,11 @@ loom: ## Loom models of the commit protocol
 mutations: ## Every seeded defect of the protocol must be noticed by a test; prints the table
 	@echo '== mutations'
 	$(CARGO) run --locked --package vasmem-lab -- mutations
+
+# The time is a limit for slow machines, the count one for slow code.
+lab: ## Recover, check and compare half a million states that power failures may leave
+	@echo '== lab'
+	$(LAB) run --seconds 120 --least 500000 --seed 1 --threads $(shell nproc)
 
 fuzz-smoke: ## Use mutated segments and redo records for a minute each
 	@echo '== fuzz'

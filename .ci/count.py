@@ -11,8 +11,9 @@ CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
 PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
 MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
 FUZZ = re.compile(r"^fuzz \w+: (\d+) inputs, (\d+) failures\b")
+CRASH = re.compile(r"^crash: (\d+) distinct states, \d+ of second crashes, (\d+) failures$")
 STAGE = re.compile(r"^== (\w+)$")
-STAGES = ("rust", "loom", "mutations", "fuzz", "python", "guest")
+STAGES = ("rust", "loom", "mutations", "lab", "fuzz", "python", "guest")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -21,7 +22,7 @@ def count(line: str) -> tuple[int, int]:
     for pattern in (CARGO, MUTATIONS):
         if match := pattern.match(line):
             return int(match[1]), int(match[2])
-    if match := FUZZ.match(line):
+    if match := FUZZ.match(line) or CRASH.match(line):
         failures = int(match[2])
         return int(int(match[1]) > 0 and failures == 0), failures
     if match := PYTEST.match(line):

@@ -22,10 +22,14 @@ MUTATIONS_MISSED = "mutations: 20 caught, 1 missed"
 FUZZ = "fuzz segments: 60000 inputs, 0 failures, 812 Corrupted, 3 Timeout"
 FUZZ_EMPTY = "fuzz records: 0 inputs, 0 failures, no errors"
 FUZZ_FAILED = "fuzz records: 60000 inputs, 2 failures, 812 Corrupted"
+CRASH = "crash: 2000000 distinct states, 900000 of second crashes, 0 failures"
+CRASH_EMPTY = "crash: 0 distinct states, 0 of second crashes, 0 failures"
+CRASH_FAILED = "crash: 2000000 distinct states, 900000 of second crashes, 3 failures"
 GOOD = {
     "rust": [CARGO, CARGO_EMPTY],
     "loom": [CARGO],
     "mutations": [MUTATIONS],
+    "lab": [CRASH],
     "fuzz": [FUZZ],
     "python": [PYTEST],
     "guest": [PYTEST_GUEST],
@@ -35,16 +39,18 @@ GOOD = {
 @pytest.mark.parametrize(
     ("changes", "status", "expected"),
     [
-        ({}, 0, "78 passed, 0 failed"),
-        ({"rust": [CARGO, CARGO_FAILED]}, 2, "81 passed, 2 failed"),
-        ({"python": [PYTEST_FAILED]}, 2, "68 passed, 2 failed"),
-        ({"mutations": [MUTATIONS_MISSED]}, 2, "77 passed, 1 failed"),
-        ({"lint": ["error: lint found something"]}, 2, "78 passed, 1 failed"),
-        ({"loom": [CARGO_EMPTY]}, 0, "66 passed, 1 failed"),
-        ({"mutations": []}, 0, "57 passed, 1 failed"),
-        ({"fuzz": [FUZZ, FUZZ_FAILED]}, 2, "78 passed, 2 failed"),
-        ({"fuzz": [FUZZ_EMPTY]}, 0, "77 passed, 1 failed"),
-        ({"guest": [PYTEST_SKIPPED]}, 0, "76 passed, 1 failed"),
+        ({}, 0, "79 passed, 0 failed"),
+        ({"rust": [CARGO, CARGO_FAILED]}, 2, "82 passed, 2 failed"),
+        ({"python": [PYTEST_FAILED]}, 2, "69 passed, 2 failed"),
+        ({"mutations": [MUTATIONS_MISSED]}, 2, "78 passed, 1 failed"),
+        ({"lint": ["error: lint found something"]}, 2, "79 passed, 1 failed"),
+        ({"loom": [CARGO_EMPTY]}, 0, "67 passed, 1 failed"),
+        ({"mutations": []}, 0, "58 passed, 1 failed"),
+        ({"fuzz": [FUZZ, FUZZ_FAILED]}, 2, "79 passed, 2 failed"),
+        ({"fuzz": [FUZZ_EMPTY]}, 0, "78 passed, 1 failed"),
+        ({"lab": [CRASH_EMPTY]}, 1, "78 passed, 1 failed"),
+        ({"lab": [CRASH_FAILED]}, 1, "78 passed, 3 failed"),
+        ({"guest": [PYTEST_SKIPPED]}, 0, "77 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 0, "0 passed, 1 failed"),
         (dict.fromkeys(GOOD, ()), 2, "0 passed, 1 failed"),
     ],

@@ -6,6 +6,7 @@ use super::lines::{Lines, State};
 use super::workloads::{self, Operation};
 use crate::alone::{Alone, Impatient};
 use crate::random::Random;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -112,8 +113,8 @@ impl<'a> Explorer<'a> {
 
     /// Tries the states that a crash anywhere in `events` may leave; `crashes` were before.
     ///
-    /// States are taken just before each drain, and at the end: those of any earlier point since the
-    /// last drain are among them, and what an operation promised meanwhile holds for them, too.
+    /// States are taken just before each drain, and at the end: those of any earlier point since
+    /// the last drain are among them, and what an operation promised meanwhile holds for them too.
     pub fn explore(&mut self, events: &[Event], crashes: usize) {
         let begin = self.image.mark();
         let mut lines = Lines::default();
@@ -121,6 +122,7 @@ impl<'a> Explorer<'a> {
         for event in events {
             match event {
                 Event::Store(at, value) => lines.store(self.image, *at, *value),
+                Event::Stream(at, value) => lines.stream(self.image, *at, *value),
                 Event::Flush(at, len) => lines.flush(*at, *len),
                 Event::Drain if lines.is_flushed() => {
                     self.point(&lines, legal, crashes);
@@ -155,7 +157,7 @@ impl<'a> Explorer<'a> {
             }
             return;
         }
-        for state in lines.near() {
+        for state in lines.near(limits.samples) {
             if !self.is_over() {
                 self.state(lines, &state, legal, crashes);
             }
@@ -286,9 +288,27 @@ fn in_words(error: Error) -> String {
     format!("{error:?}")
 }
 
+thread_local! {
+    /// Whether a panic of this thread is a finding.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on panics that are findings are not told at once as well.
+pub fn hush_findings() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !GUARDED.get() {
+            usual(panic);
+        }
+    }));
+}
+
 /// What `body` finds wrong, a panic included.
 fn guarded<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(body)) {
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(body));
+    GUARDED.set(false);
+    match done {
         Ok(done) => done,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();

@@ -7,6 +7,9 @@ use std::panic::Location;
 use vasmem_engine::Segment;
 use vasmem_memory::{CACHE_LINE, Memory, Offset, Ordering};
 
+/// As much or more goes past the caches, as in a mapping.
+const STREAMED_MIN: usize = 2048;
+
 /// Where in the source something is flushed or drained.
 pub type Site = &'static Location<'static>;
 
@@ -18,6 +21,8 @@ pub type Attached<'a> = Segment<Port<'a>, Alone>;
 pub enum Event {
     /// A word was stored.
     Store(Offset, u64),
+    /// The same past the caches, in no order with others.
+    Stream(Offset, u64),
     /// The lines of so many bytes were flushed.
     Flush(Offset, u64),
     /// What was flushed is durable.
@@ -137,6 +142,12 @@ impl Image {
         }
     }
 
+    fn note_flush(&self, at: Offset, len: u64) {
+        if len > 0 {
+            self.note(|| Event::Flush(at & !(CACHE_LINE - 1), len + at % CACHE_LINE));
+        }
+    }
+
     /// Whether this site takes part; counts it.
     fn passes(&self, site: Site) -> bool {
         if self.tape.borrow().is_some() {
@@ -171,6 +182,24 @@ impl Port<'_> {
         if self.word(at).is_some() {
             self.image.set(at, value);
             self.image.note(|| Event::Store(at, value));
+        }
+    }
+
+    /// Puts bytes in, word by word, each noted as `event`.
+    fn put_bytes(&self, at: Offset, from: &[u8], event: fn(Offset, u64) -> Event) {
+        let mut done = 0;
+        while done < from.len() {
+            let here = at + done as u64;
+            let (start, word) = ((here % 8) as usize, here & !7);
+            let len = (8 - start).min(from.len() - done);
+            let mut bytes = self.load(word, Ordering::Relaxed).to_le_bytes();
+            bytes[start..start + len].copy_from_slice(&from[done..done + len]);
+            if self.word(word).is_some() {
+                let value = u64::from_le_bytes(bytes);
+                self.image.set(word, value);
+                self.image.note(|| event(word, value));
+            }
+            done += len;
         }
     }
 }
@@ -210,24 +239,25 @@ impl Memory for Port<'_> {
     }
 
     fn copy_in(&self, at: Offset, from: &[u8]) {
-        let mut done = 0;
-        while done < from.len() {
-            let here = at + done as u64;
-            let start = (here % 8) as usize;
-            let len = (8 - start).min(from.len() - done);
-            let mut bytes = self.load(here & !7, Ordering::Relaxed).to_le_bytes();
-            bytes[start..start + len].copy_from_slice(&from[done..done + len]);
-            self.put(here & !7, u64::from_le_bytes(bytes));
-            done += len;
+        self.put_bytes(at, from, Event::Store);
+    }
+
+    #[track_caller]
+    fn copy_in_flushed(&self, at: Offset, from: &[u8]) {
+        if !self.image.passes(Location::caller()) {
+            return self.copy_in(at, from);
         }
+        let event = if from.len() < STREAMED_MIN { Event::Store } else { Event::Stream };
+        self.put_bytes(at, from, event);
+        self.image.note_flush(at, from.len() as u64);
     }
 
     fn fence(&self, _: Ordering) {}
 
     #[track_caller]
     fn flush(&self, at: Offset, len: u64) {
-        if self.image.passes(Location::caller()) && len > 0 {
-            self.image.note(|| Event::Flush(at & !(CACHE_LINE - 1), len + at % CACHE_LINE));
+        if self.image.passes(Location::caller()) {
+            self.image.note_flush(at, len);
         }
     }
 

@@ -14,7 +14,8 @@ struct Line {
     flushed: usize,
 }
 
-/// All such lines. The image has what is surely durable.
+/// All such lines, and words that went past the caches, by their offsets. The image has what is
+/// surely durable.
 #[derive(Default)]
 pub struct Lines(BTreeMap<Offset, Line>);
 
@@ -24,7 +25,17 @@ pub type State = Vec<usize>;
 impl Lines {
     /// A word was stored.
     pub fn store(&mut self, image: &Image, at: Offset, value: u64) {
-        let line = self.0.entry(at & !(CACHE_LINE - 1)).or_default();
+        let alone = !at.is_multiple_of(CACHE_LINE) && self.0.contains_key(&at);
+        self.step(image, if alone { at } else { at & !(CACHE_LINE - 1) }, (at, value));
+    }
+
+    /// A word was stored past the caches: it waits for no other word of its line.
+    pub fn stream(&mut self, image: &Image, at: Offset, value: u64) {
+        self.step(image, at, (at, value));
+    }
+
+    fn step(&mut self, image: &Image, unit: Offset, (at, value): (Offset, u64)) {
+        let line = self.0.entry(unit).or_default();
         let last = line.steps.iter().rev().find(|step| step.0 == at);
         if last.map_or_else(|| image.get(at), |step| step.1) != value {
             line.steps.push((at, value));
@@ -80,20 +91,21 @@ impl Lines {
         false
     }
 
-    /// Each line by itself at each of its steps, all others as old or as new as can be.
-    pub fn near(&self) -> Vec<State> {
+    /// Each line by itself at each of its steps, all others as old or as new as can be; about
+    /// `most` of these, evenly chosen, where there are more.
+    pub fn near(&self, most: u64) -> impl Iterator<Item = State> + use<> {
         let (none, all) = (self.first(), self.all());
-        let mut states = vec![none.clone(), all.clone()];
-        for (index, &steps) in all.iter().enumerate() {
-            for (base, kept) in [(&none, 1..steps + 1), (&all, 0..steps)] {
-                states.extend(kept.map(|kept| {
-                    let mut state = base.clone();
-                    state[index] = kept;
-                    state
-                }));
-            }
-        }
-        states
+        let one_in = (2 * all.iter().sum::<usize>()).div_ceil(most.max(1) as usize).max(1);
+        let single = all.clone().into_iter().enumerate().flat_map(|(index, steps)| {
+            let old = (1..=steps).map(move |kept| (index, kept, false));
+            old.chain((0..steps).map(move |kept| (index, kept, true)))
+        });
+        let ends = [none.clone(), all.clone()];
+        ends.into_iter().chain(single.step_by(one_in).map(move |(index, kept, new)| {
+            let mut state = if new { all.clone() } else { none.clone() };
+            state[index] = kept;
+            state
+        }))
     }
 
     /// Some state: a few lines differ from all old or all new ones, or each is where it likes.

@@ -165,8 +165,8 @@ fn whole_segments() -> Vec<Workload> {
     let mut unsettled = again.clone();
     unsettled.name = "unsettled transactions over three".into();
     unsettled.settled = false;
-    let mut growth = Workload::named("growth", rows(1000), vec![vec![Extend(40_000)]]);
-    growth.heap_bytes = (24 * GRANULE, 4 << 20);
+    let mut growth = Workload::named("growth", rows(1000), vec![vec![Extend(8_000)]]);
+    growth.heap_bytes = (7 * GRANULE, 4 << 20);
     let mut wrap = Workload::named("incarnations start over", some_keys(Map), vec![]);
     wrap.run = vec![vec![Put(Map, 1, 8)]];
     (wrap.incarnation, several.incarnation) = (0x1ffe, 7);

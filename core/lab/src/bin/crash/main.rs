@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use vasmem_lab::crash::explore::Tally;
+use vasmem_lab::crash::explore::{Tally, hush_findings};
 use vasmem_lab::crash::run::{LIMITS, Outcome, Plan, search};
 use vasmem_lab::crash::workloads;
 
@@ -90,8 +90,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match &words[..] {
         [command, rest @ ..] if command == "run" => {
-            // A panic is a failure like any other, and is told with it.
-            std::panic::set_hook(Box::new(|_| {}));
+            hush_findings();
             Options::parse(rest).and_then(|options| run(&options))
         }
         _ => Err(USAGE.into()),
