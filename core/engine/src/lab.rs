@@ -219,6 +219,18 @@ numbered! {
         GivenBackInSilence = 56,
         /// Y1: a home is not told of a key in the stash.
         StashNotTold = 57,
+        /// O1: claims of a lane are not numbered.
+        ClaimNotCounted = 58,
+        /// Whose lane nobody took over is never gone.
+        OwnersLiveForever = 59,
+        /// Q3: items of leases that are over come when no other is left.
+        LeasesNotFirst = 60,
+        /// A1: rows of several stripes are all changed under the lock of the first.
+        FirstStripeOnly = 61,
+        /// Y1: a table that was split tells no home of its keys in the stash.
+        SplitForgetsStash = 62,
+        /// A reader of a typed map does not look at the node of its entry again.
+        NodeNotRechecked = 63,
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::error::Result;
 use crate::host::Host;
+use crate::lab::{Mutation, mutated};
 use crate::layout::lane;
 use crate::segment::Segment;
 use crate::transaction::Transaction;
@@ -42,7 +43,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub(crate) fn count_claim(&self, id: u16) -> u64 {
         let at = self.tail(id) + lane::CLAIMS;
         let claim = self.memory.load(at, Acquire).wrapping_add(1);
-        self.memory.store(at, claim, Release);
+        if !mutated(Mutation::ClaimNotCounted) {
+            self.memory.store(at, claim, Release);
+        }
         claim
     }
 
@@ -64,7 +67,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
             self.lanes.notice_fork(host.generation());
         }
         let lives = self.owner_lives(owner.lane)?;
-        Ok(lives == Some(false) || !self.is_last_claim(owner))
+        let is_dead = lives == Some(false) && !mutated(Mutation::OwnersLiveForever);
+        Ok(is_dead || !self.is_last_claim(owner))
     }
 
     /// Whether it is this thread of this process, by this attachment.

@@ -12,7 +12,7 @@ use crate::segment::Segment;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vasmem_memory::{Medium, Memory, Offset};
 
 #[cfg(loom)]
@@ -71,7 +71,13 @@ pub struct Port {
     limit: AtomicU64,
     /// Lines flushed and not yet drained, as they were then.
     flushed: std::sync::Mutex<Vec<(Offset, u64, [u64; 8])>>,
+    /// Whether there is an interruption to come.
+    is_armed: AtomicBool,
+    interruption: std::sync::Mutex<Option<Interruption>>,
 }
+
+/// What others do in the middle of a read: loads before it, and what it is.
+type Interruption = (u32, Box<dyn FnOnce() + Send>);
 
 /// A process of a [`Machine`], as the engine's host.
 pub struct Process {
@@ -122,6 +128,8 @@ impl Machine {
             ram: self.ram.clone(),
             limit: AtomicU64::new(self.geometry.heap_at),
             flushed: std::sync::Mutex::default(),
+            is_armed: AtomicBool::new(false),
+            interruption: std::sync::Mutex::default(),
         }
     }
 
@@ -277,12 +285,44 @@ impl Ram {
     }
 }
 
+impl Port {
+    /// Runs `then` before the `nth` load (from 0) by this way.
+    pub fn interrupt_at(&self, nth: u32, then: impl FnOnce() + Send + 'static) {
+        let mut place = self.interruption.lock().expect("no test panics with it");
+        *place = Some((nth, Box::new(then)));
+        self.is_armed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was done.
+    pub fn was_interrupted(&self) -> bool {
+        !self.is_armed.load(Ordering::Relaxed)
+    }
+
+    fn interrupt(&self) {
+        if self.was_interrupted() {
+            return;
+        }
+        let mut place = self.interruption.lock().expect("no test panics with it");
+        if let Some((left @ 1.., _)) = place.as_mut() {
+            *left -= 1;
+            return;
+        }
+        let due = place.take();
+        drop(place);
+        self.is_armed.store(false, Ordering::Relaxed);
+        if let Some((_, then)) = due {
+            then();
+        }
+    }
+}
+
 impl Memory for Port {
     fn load(&self, at: Offset, order: Ordering) -> u64 {
         #[cfg(loom)]
         if let Some(word) = self.ram.tracked(at) {
             return word.load(order);
         }
+        self.interrupt();
         self.ram.word(at).load(order)
     }
 

@@ -63,6 +63,13 @@ const SMALL: Catcher = of("small_kills", "survivors_find_all_or_nothing_of_a_cha
 const GIVEN_BACK: Catcher = of("small_kills", "who_waits_for_an_item_can_see_that_one_is_there");
 const ROWS: Catcher = of("array_kills", "readers_in_the_middle_of_a_change_see_all_or_nothing");
 const STALE_ROWS: Catcher = of("array_kills", "a_stale_record_reaches_no_rows_that_were_given_up");
+const ABANDONED: Catcher =
+    of("small_kills", "the_next_owner_of_a_lock_is_told_that_the_last_one_died");
+const LEASES: Catcher = of("small_kills", "items_of_a_dead_consumer_come_first");
+const LATER_STRIPE: Catcher =
+    of("array_kills", "a_reader_of_a_later_stripe_alone_sees_all_or_nothing");
+const STASH: Catcher = of("typed", "keys_in_the_stash_are_found_after_a_split");
+const ONE_VALUE: Catcher = of("typed_kills", "a_reader_in_the_middle_of_a_node_sees_one_value");
 const TYPED: Catcher = of("typed", "it_grows_and_forgets_nothing");
 
 /// The tests that must fail under `mutation`, each of them.
@@ -113,5 +120,10 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         StripesNotRead => &[ROWS],
         StripesLeft => &[STALE_ROWS],
         StashNotTold => &[TYPED],
+        ClaimNotCounted | OwnersLiveForever => &[ABANDONED, LEASES],
+        LeasesNotFirst => &[LEASES],
+        FirstStripeOnly => &[LATER_STRIPE],
+        SplitForgetsStash => &[STASH],
+        NodeNotRechecked => &[ONE_VALUE],
     }
 }

@@ -116,7 +116,7 @@ fn execute(
 }
 
 /// Test targets of the structures; the others have names of the engine's.
-const STRUCTS: [&str; 3] = ["array_kills", "small_kills", "typed"];
+const STRUCTS: [&str; 4] = ["array_kills", "small_kills", "typed", "typed_kills"];
 
 /// Builds all test targets of the engine, the models under `--cfg loom`, and those of the
 /// structures; their binaries by name.

@@ -5,6 +5,8 @@
 mod deaths;
 
 use deaths::{Tx, few};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use vasmem_engine::lab::{Action, Point};
 use vasmem_engine::simulated::{Attached, Machine};
 use vasmem_engine::{Access, Error, Result};
@@ -201,4 +203,24 @@ fn move_away(segment: &Attached, array: &Array) -> Array {
     segment.write(&mut few(), |tx| other.resize(tx, 8999)).unwrap();
     segment.write(&mut few(), |tx| extend(&other, tx, 8)).unwrap();
     other
+}
+
+/// Whole words change one at a time, so a reader of a few can see half of a change.
+#[test]
+fn a_reader_of_a_later_stripe_alone_sees_all_or_nothing() {
+    let change = &CHANGES[1];
+    let (machine, segment, array) = deaths::Change::world(change, Medium::Volatile);
+    let steps = Arc::new(AtomicU32::new(0));
+    let counted = steps.clone();
+    segment.switches.watch(move |_| {
+        let mut found = vec![0; 12];
+        let there = machine.attach_readonly().read(&mut few(), |peek| {
+            array.read(peek, std::slice::from_ref(&(9005..9017)), None, &mut found)
+        });
+        assert!(there.unwrap());
+        assert!([&b"oooooooooooo"[..], b"nnnnnnnnnnnn"].contains(&&found[..]), "half: {found:?}");
+        counted.fetch_add(1, Relaxed);
+    });
+    segment.write(&mut few(), |tx| (change.run)(&array, tx)).unwrap();
+    assert!(steps.load(Relaxed) > 10);
 }

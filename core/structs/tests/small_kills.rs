@@ -187,3 +187,44 @@ fn who_waits_for_an_item_can_see_that_one_is_there() {
     });
     assert_eq!(moved, [true, false, true]);
 }
+
+/// Process 1 has the lock and both items on lease, and is killed; process 2 is on a lane of its
+/// own, or comes later and takes over that of the dead one.
+fn survivor(comes_later: bool) -> (Attached, World) {
+    let (machine, segment, world) = deaths::Change::world(&CHANGES[4], Medium::Volatile);
+    segment.write(&mut few(), |tx| acquire(&world, tx)).unwrap();
+    segment.write(&mut few(), |tx| put(&world, tx, b"last")).unwrap();
+    let other = machine.attach(2);
+    if !comes_later {
+        other.write(&mut few(), |tx| world.counter.renew(tx, |old| Some(old + 1))).unwrap();
+        let held = other.write(&mut few(), |tx| world.lock.acquire(tx, THREAD)).unwrap();
+        assert!(matches!(held, Attempt::Held(_)));
+    }
+    machine.kill(1);
+    (other, world)
+}
+
+#[test]
+fn the_next_owner_of_a_lock_is_told_that_the_last_one_died() {
+    for comes_later in [false, true] {
+        let (other, world) = survivor(comes_later);
+        let attempt = other.write(&mut few(), |tx| world.lock.acquire(tx, THREAD)).unwrap();
+        assert_eq!(attempt, Attempt::Taken { abandoned: true }, "comes later: {comes_later}");
+        let again = other.write(&mut few(), |tx| world.lock.acquire(tx, THREAD)).unwrap();
+        assert_eq!(again, Attempt::Mine);
+    }
+}
+
+#[test]
+fn items_of_a_dead_consumer_come_first() {
+    for comes_later in [false, true] {
+        for how in [LEASE, Take::AtOnce] {
+            let (other, World { queue, .. }) = survivor(comes_later);
+            let positions = [(); 3].map(|()| {
+                let taken = other.write(&mut few(), |tx| queue.take(tx, how, &mut Vec::new()));
+                taken.unwrap().map(|taken| taken.position)
+            });
+            assert_eq!(positions, [Some(0), Some(1), Some(2)], "comes later: {comes_later}");
+        }
+    }
+}

@@ -101,6 +101,20 @@ fn it_grows_and_forgets_nothing() {
 }
 
 #[test]
+fn keys_in_the_stash_are_found_after_a_split() {
+    let segment = Files::new(1 << 20, 64 << 20, Medium::Volatile).attach();
+    let form = Form::new(8, 8).unwrap();
+    let map = create(&segment, form);
+    for number in 0..5000 {
+        put(&segment, &map, &key_of(&form, number), &value_of(&form, number));
+    }
+    for number in 0..5000 {
+        let found = get(&segment, &map, &key_of(&form, number));
+        assert_eq!(found, Some(value_of(&form, number)), "key number {number}");
+    }
+}
+
+#[test]
 fn a_group_is_found_at_a_glance() {
     let segment = Files::new(1 << 20, 64 << 20, Medium::Volatile).attach();
     let form = Form::new(8, 8).unwrap();

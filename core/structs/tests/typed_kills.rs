@@ -10,9 +10,9 @@ use vasmem_engine::simulated::{Attached, Machine};
 use vasmem_engine::{Access, Result};
 use vasmem_memory::Medium;
 use vasmem_structs::check::check;
-use vasmem_structs::hashmap::Cursor;
+use vasmem_structs::hashmap::{Cursor, Hash};
 use vasmem_structs::record::Expected;
-use vasmem_structs::typed::{Form, TypedMap};
+use vasmem_structs::typed::{self, Form, TypedMap};
 
 type Items = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -138,4 +138,29 @@ fn a_power_failure_leaves_all_or_nothing_of_a_change() {
     for change in &CHANGES {
         deaths::a_power_failure_leaves_all_or_nothing(change, put_last);
     }
+}
+
+/// Before each word that it reads, another process gives the key another value.
+#[test]
+fn a_reader_in_the_middle_of_a_node_sees_one_value() {
+    let mut nth = 0;
+    loop {
+        let (machine, _segment, map) = deaths::Change::world(&CHANGES[1], Medium::Volatile);
+        let (reader, writer) = (machine.attach_readonly(), machine.attach(2));
+        let words: Vec<u64> = typed::words(&key(5)).collect();
+        let hash = Hash::of(&key(5), reader.geometry.seed);
+        let mut found = [0; VALUE_BYTES as usize];
+        reader.memory.interrupt_at(nth, move || {
+            writer.write(&mut few(), |tx| map.put(tx, &key(5), &[b'n'; 20], None)).unwrap();
+        });
+        let there = reader.read(&mut few(), |peek| map.get(peek, hash, &words, &mut found));
+        assert!(there.unwrap());
+        let is_whole = found[..] == value(5) || found == [b'n'; VALUE_BYTES as usize];
+        assert!(is_whole, "half, before load {nth}: {found:?}");
+        if !reader.memory.was_interrupted() {
+            break;
+        }
+        nth += 1;
+    }
+    assert!(nth > 10, "only {nth} loads");
 }

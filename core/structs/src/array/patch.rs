@@ -113,12 +113,13 @@ impl Array {
         let used = state.length * self.row_bytes;
         let anew = !tx.changes_between(state.data, state.data + used.next_multiple_of(8));
         let mut stripes: [Option<Touched>; STRIPES] = [None; STRIPES];
+        let first = runs.first().map_or(0, |run| stripe(run.at));
         for run in runs {
             let (mut at, mut rest) = (run.at, &words[run.from..run.to]);
             while !rest.is_empty() {
                 let left = STRIPE_BYTES - at % STRIPE_BYTES;
                 let (here, behind) = rest.split_at(rest.len().min(left as usize));
-                let number = stripe(at);
+                let number = if mutated(Mutation::FirstStripeOnly) { first } else { stripe(at) };
                 let view = match stripes[number] {
                     Some(view) => view,
                     None => self.guard(tx, state, number)?,

@@ -96,6 +96,11 @@ impl Queue {
                 first = Some(lease);
             }
         }
+        if mutated(Mutation::LeasesNotFirst)
+            && let Some(taken) = self.take_next(tx, how, buffer)?
+        {
+            return Ok(Some(taken));
+        }
         match first {
             Some(lease) => self.take_leased(tx, lease, how, buffer).map(Some),
             None => self.take_next(tx, how, buffer),

@@ -203,7 +203,8 @@ impl TypedMap {
             draft[word_of(number, from)..][..words.len()].copy_from_slice(&words);
             draft[word_of(number, node::USED)] |= 1 << entry;
             let home = form.home(hash);
-            if number != home && number != home + 1 {
+            let in_stash = number != home && number != home + 1;
+            if in_stash && !mutated(Mutation::SplitForgetsStash) {
                 draft[word_of(home, node::USED)] |= OVERFLOWED;
             }
         }
