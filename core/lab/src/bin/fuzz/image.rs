@@ -1,6 +1,6 @@
 //! The segment that is mutated: built once, and brought back to what it was after every input.
 
-use crate::{arrays, small, typed};
+use crate::{arrays, small, sorted, typed};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -120,10 +120,11 @@ impl Image {
         let trees = self.plant(&segment)?;
         arrays::make(&segment)?;
         typed::make(&segment)?;
+        sorted::make(&segment)?;
         small::make(&segment)?;
         drop(segment);
         // Each of these dies in a commit of its own map, the last ones in one of trees, of small
-        // structures and typed maps, of arrays: the last locks where granules come from.
+        // structures and typed ones, of arrays: the last locks where granules come from.
         self.die(1, Point::Committed, &maps[0], 60)?;
         self.die(2, Point::Validated, &maps[1], 3)?;
         self.die(3, Point::Fenced, &maps[3], 1)?;
@@ -136,8 +137,10 @@ impl Image {
     fn die_in_others(&self, first: u16) -> Result<()> {
         let segment = self.attach(first, Medium::CacheLine)?;
         let (typed, small) = (typed::prepare(&segment)?, small::prepare(&segment)?);
+        let sorted = sorted::prepare(&segment)?;
         let died = segment.write(&mut Impatient::default(), |tx| {
             typed(tx)?;
+            sorted(tx)?;
             small(tx)?;
             segment.switches.arm(Point::Committed, 0, Action::Return);
             Ok(())

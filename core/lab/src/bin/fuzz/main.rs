@@ -8,6 +8,7 @@ mod image;
 mod mutate;
 mod operate;
 mod small;
+mod sorted;
 mod trees;
 mod typed;
 mod worker;

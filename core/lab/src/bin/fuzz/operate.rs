@@ -2,7 +2,7 @@
 
 use crate::image::{Alone, Attached, Image, Impatient, LANES, MAPS, key_bytes, value};
 use crate::random::Random;
-use crate::{arrays, small, trees, typed};
+use crate::{arrays, small, sorted, trees, typed};
 use vasmem_engine::access::{Access, Reading};
 use vasmem_engine::{Error, Result, directory};
 use vasmem_memory::Medium;
@@ -77,10 +77,11 @@ fn open(segment: &Attached, name: &str) -> Result<HashMap> {
 
 /// One operation.
 fn one(segment: &Attached, random: &mut Random, reads_only: bool) -> Result<()> {
-    match random.below(12) {
+    match random.below(14) {
         0..=2 => return trees::one(segment, random, reads_only),
         3 | 4 => return arrays::one(segment, random, reads_only),
         5 | 6 => return typed::one(segment, random, reads_only),
+        12 | 13 => return sorted::one(segment, random, reads_only),
         7 | 8 => return small::one(segment, random, reads_only),
         _ => {}
     }
