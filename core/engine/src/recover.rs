@@ -112,6 +112,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.memory.store(self.lane_at(lane) + lane::STATE, state.0, Release);
     }
 
+    #[track_caller]
     fn persist(&self, at: Offset, bytes: u64) {
         if self.memory.needs_flush() {
             self.memory.flush(at, bytes);

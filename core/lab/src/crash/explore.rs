@@ -129,6 +129,7 @@ impl<'a> Explorer<'a> {
                     lines.drain(self.image);
                 }
                 Event::Drain => {}
+                Event::Death => lines.forget_flushes(),
                 Event::Allow(next) => legal = next,
             }
         }

@@ -27,6 +27,8 @@ pub enum Event {
     Flush(Offset, u64),
     /// What was flushed is durable.
     Drain,
+    /// The process is gone: nobody will wait for what it flushed.
+    Death,
     /// From here on a crash may leave these contents, by their digests, and no others.
     Allow(Vec<u64>),
 }
@@ -133,6 +135,11 @@ impl Image {
     /// Notes in the record what a crash may leave from here on.
     pub fn allow(&self, digests: &[u64]) {
         self.note(|| Event::Allow(digests.to_vec()));
+    }
+
+    /// Notes in the record that the process is gone.
+    pub fn die(&self) {
+        self.note(|| Event::Death);
     }
 
     #[inline]

@@ -49,6 +49,11 @@ impl Lines {
         }
     }
 
+    /// Nobody will wait for what was flushed so far.
+    pub fn forget_flushes(&mut self) {
+        self.0.values_mut().for_each(|line| line.flushed = 0);
+    }
+
     /// Whether a drain would make anything durable.
     pub fn is_flushed(&self) -> bool {
         self.0.values().any(|line| line.flushed > 0)

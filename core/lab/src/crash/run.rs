@@ -3,14 +3,15 @@
 use super::contents;
 use super::explore::{Explorer, Failure, Limits, Tally};
 use super::image::{Attached, Event, Image, Site};
-use super::workloads::{self, Step, What, Workload};
-use crate::alone::Alone;
+use super::workloads::{self, Operation, Step, What, Workload};
+use crate::alone::{Alone, Impatient};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
+use vasmem_engine::lab::{Action, Point};
 use vasmem_engine::layout::{GRANULE, HEADER_BYTES, header};
-use vasmem_engine::{Geometry, Result, Segment, format};
+use vasmem_engine::{Error, Geometry, Result, Segment, format};
 use vasmem_memory::{Memory, Ordering};
 
 const LANES: u64 = 4;
@@ -40,7 +41,7 @@ pub struct Outcome {
     pub tally: Tally,
     /// What was found.
     pub failures: Vec<Failure>,
-    /// How often each site was passed in its trace.
+    /// How often each site was passed while anything was recorded.
     pub sites: BTreeMap<Site, u64>,
 }
 
@@ -62,11 +63,11 @@ pub fn explore(workload: &Workload, seed: u64, plan: &Plan) -> Result<Outcome> {
     let image = Image::new(geometry(workload).size_limit);
     image.omitted.set(plan.omitted);
     let events = record(workload, &image)?;
-    let sites = image.sites.take();
     let then = vec![Step::Create(What::Map), Step::Put(What::Map, 2, 16)];
     let mut explorer = Explorer::new(&image, plan.limits, seed, plan.until, then);
     explorer.explore(&events, 0);
     let (tally, failures) = (explorer.tally, explorer.failures);
+    let sites = image.sites.take();
     Ok(Outcome { name: workload.name.clone(), tally, failures, sites })
 }
 
@@ -94,7 +95,13 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
         events = image.recorded();
     }
     events.push(Event::Allow(vec![found]));
-    for (number, operation) in (100..).zip(&workload.run) {
+    if let (Some(point), Some(first)) = (workload.killed, workload.run.first()) {
+        let died = kill(image, &segment.geometry, first, point)?;
+        (segment, found) = (died.heir, died.found);
+        events.extend(died.events);
+    }
+    let done = usize::from(workload.killed.is_some());
+    for (number, operation) in (100..).zip(&workload.run[done..]) {
         image.record();
         workloads::run(&segment, operation, number)?;
         let more = image.recorded();
@@ -106,6 +113,45 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
     }
     image.roll_back(begin);
     Ok(events)
+}
+
+/// A process that was killed, and the next one.
+struct Died<'a> {
+    events: Vec<Event>,
+    heir: Attached<'a>,
+    found: u64,
+}
+
+/// An operation that ends at `point`, and is finished or undone by another process.
+fn kill<'a>(
+    image: &'a Image,
+    geometry: &Geometry,
+    operation: &Operation,
+    point: Point,
+) -> Result<Died<'a>> {
+    let attach = || Segment::new(image.port(), Some(Alone { first: 0 }), *geometry);
+    let (begin, number) = (image.mark(), 99);
+    let segment = attach();
+    let before = contents::digest(&segment)?;
+    workloads::run(&segment, operation, number)?;
+    let after = contents::digest(&segment)?;
+    image.roll_back(begin);
+
+    let segment = attach();
+    segment.switches.arm(point, 0, Action::Return);
+    image.record();
+    image.allow(&[before, after]);
+    match workloads::run(&segment, operation, number) {
+        Err(Error::Died) => {}
+        other => panic!("it should die at {point:?}: {other:?}"),
+    }
+    image.die();
+    let heir = attach();
+    heir.exclusively(&mut Impatient::default(), || Ok(()))?;
+    let mut events = image.recorded();
+    let found = contents::digest(&heir)?;
+    events.push(Event::Allow(vec![found]));
+    Ok(Died { events, heir, found })
 }
 
 fn create<'a>(workload: &Workload, image: &'a Image) -> Attached<'a> {

@@ -3,6 +3,7 @@
 use super::image::{Attached, Port};
 use crate::alone::{Alone, Impatient};
 use crate::random::Random;
+use vasmem_engine::lab::Point;
 use vasmem_engine::layout::GRANULE;
 use vasmem_engine::{Result, Transaction};
 use vasmem_structs::{Array, BTree, HashMap};
@@ -68,6 +69,8 @@ pub struct Workload {
     pub settled: bool,
     /// Done while it is recorded.
     pub run: Vec<Operation>,
+    /// Where the process is killed in the first of these; another one finishes it, and goes on.
+    pub killed: Option<Point>,
 }
 
 impl Workload {
@@ -80,6 +83,7 @@ impl Workload {
             setup,
             settled: true,
             run,
+            killed: None,
         }
     }
 }
@@ -148,8 +152,30 @@ pub fn all() -> Vec<Workload> {
         all.push(Workload::named(text, rows(before), run));
     }
     all.extend(whole_segments());
+    all.extend(KILLS.iter().map(|&point| {
+        let mut setup = some_keys(Map);
+        setup.extend(some_keys(Tree));
+        let both = vec![Put(Map, 2, 20), Put(Tree, 9, 300)];
+        let name = format!("a kill at {point:?}, then another process");
+        let killed = Some(point);
+        let run = vec![both, vec![Put(Map, 2, 12)]];
+        Workload { killed, ..Workload::named(&name, setup, run) }
+    }));
     all
 }
+
+/// Steps of a commit.
+const KILLS: [Point; 9] = [
+    Point::Prepared,
+    Point::Locked,
+    Point::Validated,
+    Point::Filled,
+    Point::Fenced,
+    Point::Committed,
+    Point::Applied,
+    Point::Persisted,
+    Point::Unlocked,
+];
 
 /// Several structures at once, growth, a fresh segment, incarnations that start over.
 fn whole_segments() -> Vec<Workload> {

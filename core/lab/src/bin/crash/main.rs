@@ -2,18 +2,22 @@
 //! may leave, recovers it, and compares it with what was promised.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use vasmem_lab::crash::explore::{Tally, hush_findings};
+use vasmem_lab::crash::persists::{Verdict, score};
 use vasmem_lab::crash::run::{LIMITS, Outcome, Plan, search};
 use vasmem_lab::crash::workloads;
 
 const USAGE: &str = "\
 usage: crash run [--seconds N] [--least N] [--seed N] [--threads N] [--only WORDS]
+       crash persists [--threads N] [--only WORDS]
+  run        tries crash states; persists leaves each flush and drain out in turn
   --seconds  ends after so many seconds (60)
   --least    fewer distinct states are a failure (0)
   --seed     random workloads from this one on, when all others are done
   --threads  as many at a time (1)
-  --only     only workloads with these words in their names";
+  --only     only workloads, or functions, with these words in their names";
 
 /// What the command line says.
 #[derive(Clone, Default)]
@@ -66,12 +70,12 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let begun = Instant::now();
     let until = begun + Duration::from_secs(options.seconds.unwrap_or(60));
     let plan = Plan { limits: LIMITS, until, omitted: None };
-    let failed = std::sync::atomic::AtomicU64::new(0);
+    let failed = AtomicU64::new(0);
     let mut chosen = workloads::all();
     chosen.retain(|workload| workload.name.contains(&options.only));
     let tally = search(&chosen, options.seed, options.threads, &plan, |outcome| {
         let failures = outcome.failures.len() as u64;
-        failed.fetch_add(failures, std::sync::atomic::Ordering::Relaxed);
+        failed.fetch_add(failures, Relaxed);
         tell(outcome);
     })?;
     let failed = failed.into_inner();
@@ -86,12 +90,33 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Prints a row for every flush and drain of the engine.
+fn persists(options: &Options) -> Result<ExitCode, String> {
+    println!("| in | left out | noticed by | after states |\n|---|---|---|--:|");
+    let caught = AtomicU64::new(0);
+    let missed = score(&workloads::all(), &options.only, options.threads, |call, verdict| {
+        let place = format!("| `{}` {} | `{}` |", call.file, call.function, call.text);
+        match verdict {
+            Verdict::Caught(name, states) => {
+                caught.fetch_add(1, Relaxed);
+                println!("{place} {name} | {states} |");
+            }
+            Verdict::Redundant(reason) => println!("{place} nobody: {reason} | |"),
+            Verdict::Missed(true) => println!("{place} **nobody** | |"),
+            Verdict::Missed(false) => println!("{place} **nobody came by** | |"),
+        }
+    })?;
+    println!("\npersists: {} caught, {missed} missed", caught.into_inner());
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match &words[..] {
-        [command, rest @ ..] if command == "run" => {
+        [command, rest @ ..] if command == "run" || command == "persists" => {
             hush_findings();
-            Options::parse(rest).and_then(|options| run(&options))
+            let task = if command == "run" { run } else { persists };
+            Options::parse(rest).and_then(|options| task(&options))
         }
         _ => Err(USAGE.into()),
     };
