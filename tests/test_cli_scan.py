@@ -119,6 +119,28 @@ def test_rows_of_an_array(segment: vasmem.Segment) -> None:
     ]
 
 
+def test_ranges_of_a_typed_tree(segment: vasmem.Segment) -> None:
+    times = segment.btree("times", key="i8", value=[("open", "f4"), ("name", "S2")])
+    times.update({number: (number / 2, b"ab") for number in range(-2000, 2000, 2)})
+    path = f"{segment.name}/times"
+    assert keys(path) == list(range(-2000, 2000, 2))
+    assert keys(path, "--from", -3, "--to", 4) == [-2, 0, 2, 4]
+    assert keys(path, "--from", -3, "--to", 4, "--reverse") == [4, 2, 0, -2]
+    assert keys(path, "--from", 1, "--limit", 2) == [2, 4]
+    assert keys(path, "--limit", 1, "--reverse") == [1998]
+    assert lines(path, "--from", 7, "--to", 9) == [
+        {"map": "times", "key": 8, "value": {"$tuple": [4.0, {"$bytes": "YWI="}]}}
+    ]
+
+
+def test_keys_of_a_typed_tree_are_bounds(segment: vasmem.Segment) -> None:
+    names = segment.btree("names", key="S3", value="u1")
+    names.update({b"abc": 1, b"abd": 2, b"b": 3})
+    path = f"{segment.name}/names"
+    assert [line["value"] for line in lines(path, "--from", '{"$bytes": "YWJk"}')] == [2, 3]
+    assert "not a scalar of |S3" in run("scan", path, "--from", "abd", code=2).stderr
+
+
 def test_what_has_no_order_is_printed_as_it_comes(segment: vasmem.Segment) -> None:
     users, ids = segment.hashmap("users"), segment.hashmap("ids", key="u8", value="f8")
     users.update(dict.fromkeys(range(100), "x"))
