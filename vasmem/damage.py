@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from vasmem import _core
 from vasmem.backends import Opened
-from vasmem.dtypes import described
 from vasmem.opening import MODE, SIZE, find
 from vasmem.promises import Promises
 from vasmem.sizes import parse_size
@@ -92,6 +91,8 @@ def _copy(damaged: _core.Damaged, made: Opened, url: str, promises: Promises) ->
         huge=False,
         media_fd=made.media_fd,
     )
+    from vasmem.dtypes import described  # with numpy, which takes longer than all of vasmem
+
     try:
         rows, (lost, reasons) = damaged.copy_to(segment, described)
     finally:

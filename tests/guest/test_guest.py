@@ -38,7 +38,9 @@ def pytest_command(*arguments: str) -> str:
         f"timeout={SECONDS_MAX}",
         "--durations=10",
     )
-    command = shlex.join((sys.executable, "-m", "pytest", *options, *arguments))
+    # The script, not `python -m pytest`, which would import vasmem from the checkout's folder.
+    script = Path(sys.executable).with_name("pytest")
+    command = shlex.join((str(script), *options, *arguments))
     variables = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VASMEM_TEST_PERSISTENT=/pmem"
     storage = "HYPOTHESIS_STORAGE_DIRECTORY=/dev/shm/hypothesis"
     return f"cd {shlex.quote(str(TESTS.parent))} && {variables} {storage} {command}"
