@@ -3,4 +3,4 @@
 
 pub mod alone;
 pub mod crash;
-pub mod random;
+pub use vasmem_faults::random;

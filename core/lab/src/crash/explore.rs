@@ -2,15 +2,15 @@
 
 use super::contents;
 use super::image::{Attached, Event, Image};
-use super::lines::{Lines, State};
 use super::workloads::{self, Operation};
 use crate::alone::{Alone, Impatient};
-use crate::random::Random;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use vasmem_engine::{Error, Segment, format};
+use vasmem_faults::random::Random;
+use vasmem_faults::{Event as Did, Lines, State};
 use vasmem_structs::check::check;
 
 /// How thoroughly the states of one point of a trace are tried.
@@ -121,14 +121,13 @@ impl<'a> Explorer<'a> {
         let mut legal: &[u64] = &[];
         for event in events {
             match event {
-                Event::Store(at, value) => lines.store(self.image, *at, *value),
-                Event::Stream(at, value) => lines.stream(self.image, *at, *value),
-                Event::Flush(at, len) => lines.flush(*at, *len),
-                Event::Drain if lines.is_flushed() => {
-                    self.point(&lines, legal, crashes);
-                    lines.drain(self.image);
+                Event::Memory(Did::Fence) => {
+                    if lines.is_flushed() {
+                        self.point(&lines, legal, crashes);
+                        lines.fence(self.image);
+                    }
                 }
-                Event::Drain => {}
+                Event::Memory(did) => lines.follow(self.image, *did),
                 Event::Death => lines.forget_flushes(),
                 Event::Allow(next) => legal = next,
             }

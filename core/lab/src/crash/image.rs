@@ -3,8 +3,10 @@
 use crate::alone::Alone;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::panic::Location;
 use vasmem_engine::Segment;
+use vasmem_faults::{self as faults, Contents};
 use vasmem_memory::{CACHE_LINE, Memory, Offset, Ordering};
 
 /// As much or more goes past the caches, as in a mapping.
@@ -16,30 +18,20 @@ pub type Site = &'static Location<'static>;
 /// A segment as the lab has it attached.
 pub type Attached<'a> = Segment<Port<'a>, Alone>;
 
-/// What happened to the memory, in order.
+/// What happened, in order.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A word was stored.
-    Store(Offset, u64),
-    /// The same past the caches, in no order with others.
-    Stream(Offset, u64),
-    /// The lines of so many bytes were flushed.
-    Flush(Offset, u64),
-    /// What was flushed is durable.
-    Drain,
+    /// Something happened to the memory.
+    Memory(faults::Event),
     /// The process is gone: nobody will wait for what it flushed.
     Death,
     /// From here on a crash may leave these contents, by their digests, and no others.
     Allow(Vec<u64>),
 }
 
-/// The words of a segment, with all that is needed to take stores back.
+/// The words of a segment, and the record of what happens to them.
 pub struct Image {
-    words: Vec<Cell<u64>>,
-    /// Words that were overwritten, the last one last.
-    undo: RefCell<Vec<(Offset, u64)>>,
-    /// A sum over all words: equal images have equal ones, others hardly ever.
-    sum: Cell<u64>,
+    contents: Contents,
     tape: RefCell<Option<Vec<Event>>>,
     /// The site whose flushes and drains are left out.
     pub omitted: Cell<Option<Site>>,
@@ -47,11 +39,12 @@ pub struct Image {
     pub sites: RefCell<BTreeMap<Site, u64>>,
 }
 
-/// A state of an image, to come back to.
-#[derive(Clone, Copy)]
-pub struct Mark {
-    undone: usize,
-    sum: u64,
+impl Deref for Image {
+    type Target = Contents;
+
+    fn deref(&self) -> &Contents {
+        &self.contents
+    }
 }
 
 /// One process's way to an image.
@@ -65,61 +58,16 @@ impl Image {
     /// Zeros.
     pub fn new(bytes: u64) -> Image {
         Image {
-            words: vec![Cell::new(0); bytes as usize / 8],
-            undo: RefCell::default(),
-            sum: Cell::new(0),
+            contents: Contents::new(bytes),
             tape: RefCell::default(),
             omitted: Cell::new(None),
             sites: RefCell::default(),
         }
     }
 
-    /// Its size.
-    pub fn bytes(&self) -> u64 {
-        self.words.len() as u64 * 8
-    }
-
     /// A way in for a process that was just started.
     pub fn port(&self) -> Port<'_> {
         Port { image: self, limit: Cell::new(0), poisoned: Cell::new(false) }
-    }
-
-    /// The present state.
-    pub fn mark(&self) -> Mark {
-        Mark { undone: self.undo.borrow().len(), sum: self.sum.get() }
-    }
-
-    /// Takes back all stores since.
-    pub fn roll_back(&self, mark: Mark) {
-        for (at, value) in self.undo.borrow_mut().drain(mark.undone..).rev() {
-            self.words[at as usize / 8].set(value);
-        }
-        self.sum.set(mark.sum);
-    }
-
-    /// Forgets how to take anything back.
-    pub fn settle(&self) {
-        self.undo.borrow_mut().clear();
-    }
-
-    /// A sum over all words.
-    pub fn sum(&self) -> u64 {
-        self.sum.get()
-    }
-
-    /// The word at `at`, which is inside.
-    pub fn get(&self, at: Offset) -> u64 {
-        self.words[at as usize / 8].get()
-    }
-
-    /// Overwrites the word at `at`, which is inside.
-    #[inline]
-    pub fn set(&self, at: Offset, value: u64) {
-        let old = self.words[at as usize / 8].replace(value);
-        if old != value {
-            self.undo.borrow_mut().push((at, old));
-            self.sum.set(self.sum.get() ^ mix(at, old) ^ mix(at, value));
-        }
     }
 
     /// Records what happens from here on.
@@ -151,7 +99,8 @@ impl Image {
 
     fn note_flush(&self, at: Offset, len: u64) {
         if len > 0 {
-            self.note(|| Event::Flush(at & !(CACHE_LINE - 1), len + at % CACHE_LINE));
+            let event = faults::Event::Flush(at & !(CACHE_LINE - 1), len + at % CACHE_LINE);
+            self.note(|| Event::Memory(event));
         }
     }
 
@@ -164,20 +113,11 @@ impl Image {
     }
 }
 
-/// A number that depends on every bit of a word and of its place.
-#[inline]
-fn mix(at: Offset, value: u64) -> u64 {
-    let product = u128::from(value ^ at.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        * u128::from(at.wrapping_add(0xd134_2543_de82_ef95) | 1);
-    let folded = (product >> 64) as u64 ^ product as u64;
-    folded.wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(23) ^ folded
-}
-
 impl Port<'_> {
     /// The word at `at`; outside there is none, and the memory is poisoned.
     #[inline]
     fn word(&self, at: Offset) -> Option<&Cell<u64>> {
-        let word = self.image.words.get((at / 8) as usize).filter(|_| at.is_multiple_of(8));
+        let word = self.image.word(at);
         if word.is_none() {
             self.poisoned.set(true);
         }
@@ -188,26 +128,19 @@ impl Port<'_> {
     fn put(&self, at: Offset, value: u64) {
         if self.word(at).is_some() {
             self.image.set(at, value);
-            self.image.note(|| Event::Store(at, value));
+            self.image.note(|| Event::Memory(faults::Event::Store(at, value)));
         }
     }
 
     /// Puts bytes in, word by word, each noted as `event`.
-    fn put_bytes(&self, at: Offset, from: &[u8], event: fn(Offset, u64) -> Event) {
-        let mut done = 0;
-        while done < from.len() {
-            let here = at + done as u64;
-            let (start, word) = ((here % 8) as usize, here & !7);
-            let len = (8 - start).min(from.len() - done);
-            let mut bytes = self.load(word, Ordering::Relaxed).to_le_bytes();
-            bytes[start..start + len].copy_from_slice(&from[done..done + len]);
-            if self.word(word).is_some() {
-                let value = u64::from_le_bytes(bytes);
-                self.image.set(word, value);
-                self.image.note(|| event(word, value));
+    fn put_bytes(&self, at: Offset, from: &[u8], event: fn(Offset, u64) -> faults::Event) {
+        let get = |at| self.load(at, Ordering::Relaxed);
+        faults::words(at, from, get, |at, value| {
+            if self.word(at).is_some() {
+                self.image.set(at, value);
+                self.image.note(|| Event::Memory(event(at, value)));
             }
-            done += len;
-        }
+        });
     }
 }
 
@@ -246,7 +179,7 @@ impl Memory for Port<'_> {
     }
 
     fn copy_in(&self, at: Offset, from: &[u8]) {
-        self.put_bytes(at, from, Event::Store);
+        self.put_bytes(at, from, faults::Event::Store);
     }
 
     #[track_caller]
@@ -254,7 +187,8 @@ impl Memory for Port<'_> {
         if !self.image.passes(Location::caller()) {
             return self.copy_in(at, from);
         }
-        let event = if from.len() < STREAMED_MIN { Event::Store } else { Event::Stream };
+        use faults::Event::{Store, Stream};
+        let event = if from.len() < STREAMED_MIN { Store } else { Stream };
         self.put_bytes(at, from, event);
         self.image.note_flush(at, from.len() as u64);
     }
@@ -271,7 +205,7 @@ impl Memory for Port<'_> {
     #[track_caller]
     fn drain(&self) {
         if self.image.passes(Location::caller()) {
-            self.image.note(|| Event::Drain);
+            self.image.note(|| Event::Memory(faults::Event::Fence));
         }
     }
 

@@ -9,7 +9,6 @@
 pub mod contents;
 pub mod explore;
 pub mod image;
-pub mod lines;
 pub mod persists;
 pub mod run;
 pub mod workloads;

@@ -1,8 +1,7 @@
 //! Small traces, and the states that a crash may leave of each, written down by hand.
 
 use std::collections::BTreeSet;
-use vasmem_lab::crash::image::Image;
-use vasmem_lab::crash::lines::Lines;
+use vasmem_faults::{Contents, Lines, Model};
 
 /// A step of a trace. Words 0 and 1 share a line, 8 and 9 the next one.
 #[derive(Clone, Copy)]
@@ -18,23 +17,23 @@ use Do::{Drain, Flush, Store, Stream};
 const WORDS: [u64; 4] = [0, 1, 8, 9];
 
 /// What words 0, 1, 8 and 9 may hold after a crash at the end of the trace.
-fn states(trace: &[Do]) -> BTreeSet<[u64; 4]> {
-    let image = Image::new(128);
-    let mut lines = Lines::default();
+fn states(model: Model, trace: &[Do]) -> BTreeSet<[u64; 4]> {
+    let contents = Contents::new(128);
+    let mut lines = Lines::new(model);
     for &step in trace {
         match step {
-            Store(word, value) => lines.store(&image, word * 8, value),
-            Stream(word, value) => lines.stream(&image, word * 8, value),
+            Store(word, value) => lines.store(&contents, word * 8, value),
+            Stream(word, value) => lines.stream(&contents, word * 8, value),
             Flush(word) => lines.flush((word * 8) & !63, 64),
-            Drain => lines.drain(&image),
+            Drain => lines.fence(&contents),
         }
     }
     let (mut found, mut state, mut drawn) = (BTreeSet::new(), lines.first(), 0);
     loop {
-        let before = image.mark();
-        lines.apply(&image, &state);
-        found.insert(WORDS.map(|word| image.get(word * 8)));
-        image.roll_back(before);
+        let before = contents.mark();
+        lines.apply(&contents, &state);
+        found.insert(WORDS.map(|word| contents.get(word * 8)));
+        contents.roll_back(before);
         drawn += 1;
         if !lines.advance(&mut state) {
             assert_eq!(f64::from(drawn), lines.states(), "the product of the lines' steps");
@@ -44,7 +43,11 @@ fn states(trace: &[Do]) -> BTreeSet<[u64; 4]> {
 }
 
 fn expect(trace: &[Do], states_by_hand: &[[u64; 4]]) {
-    assert_eq!(states(trace), states_by_hand.iter().copied().collect());
+    expect_of(Model::Px86, trace, states_by_hand);
+}
+
+fn expect_of(model: Model, trace: &[Do], states_by_hand: &[[u64; 4]]) {
+    assert_eq!(states(model, trace), states_by_hand.iter().copied().collect());
 }
 
 #[test]
@@ -125,4 +128,33 @@ fn streamed_words_persist_in_any_order() {
 #[test]
 fn a_store_over_a_streamed_word_comes_after_it() {
     expect(&[Stream(1, 1), Store(1, 2)], &[[0; 4], [0, 1, 0, 0], [0, 2, 0, 0]]);
+}
+
+#[test]
+fn streamed_words_do_not_wait_for_the_stores_of_their_line() {
+    let all = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 2, 0, 0], [1, 2, 0, 0]];
+    expect(&[Stream(0, 1), Store(1, 2)], &all);
+    expect(&[Store(1, 2), Stream(0, 1)], &all);
+}
+
+#[test]
+fn with_durable_caches_only_the_last_stores_are_missing() {
+    let trace = [Store(8, 1), Store(0, 2), Store(9, 3)];
+    let all = [[0, 0, 0, 0], [0, 0, 1, 0], [2, 0, 1, 0], [2, 0, 1, 3]];
+    expect_of(Model::Eadr, &trace, &all);
+    expect_of(Model::Eadr, &[Store(8, 1), Drain, Store(0, 2)], &all[1..3]);
+}
+
+#[test]
+fn words_by_themselves_persist_in_any_order() {
+    let all = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 2, 0, 0], [1, 2, 0, 0]];
+    expect_of(Model::Words, &[Store(0, 1), Store(1, 2)], &all);
+    expect_of(Model::Words, &[Store(0, 1), Store(1, 2), Flush(0), Drain], &all[3..]);
+    expect_of(Model::Words, &[Store(0, 1), Store(0, 2)], &[[0; 4], [1, 0, 0, 0], [2, 0, 0, 0]]);
+}
+
+#[test]
+fn without_reordering_there_is_one_state() {
+    expect_of(Model::FenceOnly, &[Store(0, 1), Store(8, 2)], &[[1, 0, 2, 0]]);
+    expect_of(Model::FenceOnly, &[Store(0, 1), Drain, Store(0, 2)], &[[2, 0, 0, 0]]);
 }
