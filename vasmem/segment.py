@@ -13,6 +13,7 @@ from vasmem.errors import WrongType
 from vasmem.hashmap import HashMap
 from vasmem.huge import huge_bytes
 from vasmem.lock import Lock
+from vasmem.memory import HasMemory
 from vasmem.names import Target
 from vasmem.promises import Promises
 from vasmem.queues import Queue
@@ -33,7 +34,7 @@ R = TypeVar("R")
 Structure: TypeAlias = "HashMap[Any, Any] | BTree[Any, Any] | TypedHashMap"
 
 
-class Segment(Emulated, Mapping[str, Any]):
+class Segment(Emulated, HasMemory, Mapping[str, Any]):
     """An attached segment, and the mapping of its structures by name.
 
     Made by `create`, `open` and `attach`. `close`, or leaving the `with` block, ends it.
@@ -310,13 +311,12 @@ class Segment(Emulated, Mapping[str, Any]):
 
     def info(self) -> dict[str, Any]:
         """Facts for people, in plain dicts and lists; all but the sizes may change meanwhile.
-
         `size`, `max_size`, `used`, `incarnation`, `lanes_used` are numbers, and so is `huge`, the
         bytes that this process reaches by huge pages; `attached` is the
-        number of the pids in `writers`. `structures`: dicts of `name`, `kind`, `length`, and
-        `load`, the part of its slots in use. `lanes`: dicts of `lane`, `pid`, and `alive`, which is
-        None for a read-only attachment. `heap`: bytes used and free, the largest free piece, and
-        `classes`, dicts of blocks of one size. Walks the whole heap, and stops nobody.
+        number of the pids in `writers`. `structures`: dicts of `name`, `kind`, `length`, `load`.
+        `lanes`: dicts of `lane`, `pid`, and `alive`, which is None for a read-only attachment.
+        `heap`: bytes used and free, the largest free piece, and `classes`, dicts of blocks of one
+        size. Walks the whole heap, and stops nobody.
         """
         facts = {"name": self.name, "backend": self._target.backend, "promises": str(self.promises)}
         return {**facts, "huge": huge_bytes(self._core.base_address), **self._core.info()}

@@ -203,6 +203,7 @@ impl Mapped {
         // A signal undoes the whole step on tmpfs: smaller ones get between frequent signals.
         const SMALLEST_STEP: u64 = 1 << 20;
         let end = at.checked_add(len).ok_or(Errno::FBIG)?;
+        self.socket.may_allocate(at, len)?;
         if let Some(media) = &self.media {
             media.back(at, len)?;
         }
@@ -377,6 +378,9 @@ impl Memory for Mapped {
             }
             return;
         }
+        if from.len() >= STREAMED_MIN && self.flushes.is_some() && !self.window().is_open() {
+            return self.stream_slowly(at, from);
+        }
         self.copy_in(at, from);
         self.flush(at, from.len() as u64);
     }
@@ -529,6 +533,24 @@ impl Mapped {
         };
         if !self.socket.observe(|| self.window().copy_in(at, from), report) {
             self.refused();
+        }
+    }
+
+    /// For the tap it went past the caches; the medium takes it either way.
+    #[cold]
+    #[inline(never)]
+    fn stream_slowly(&self, at: Offset, from: &[u8]) {
+        let (Some(method), len) = (self.flushes, from.len() as u64) else { return };
+        let report = |tap: &dyn Tap, done: &bool| {
+            if *done {
+                tap.stream(at, from);
+            }
+        };
+        let stream = || self.window().copy_in(at, from) && self.window().flush(method, at, len);
+        if !self.socket.observe(stream, report) {
+            self.refused();
+        } else if let Some(media) = &self.media {
+            media.flushed(at, len);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The recording tap: an observer that sees every store, flush and fence of a mapping in order.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Offset;
@@ -10,12 +11,25 @@ pub trait Tap: Send + Sync {
     /// `bytes` were stored at `at`: a word store, a successful exchange, or a copy.
     fn store(&self, at: Offset, bytes: &[u8]);
 
+    /// `bytes` were stored at `at` past the caches, their words in no order, and flushed.
+    fn stream(&self, at: Offset, bytes: &[u8]) {
+        self.store(at, bytes);
+        self.flush(at, bytes.len() as u64);
+    }
+
     /// The lines that hold `len` bytes from `at` were flushed. Only where the medium needs it.
     fn flush(&self, at: Offset, len: u64);
 
     /// Flushes were drained ([`crate::Memory::drain`]). An ordering fence is not reported, as no
     /// one may rely on it for durability.
     fn fence(&self);
+
+    /// `len` bytes from `at` are going to be backed. An error is that of the system: there is no
+    /// room for them.
+    fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
+        let _ = (at, len);
+        Ok(())
+    }
 }
 
 /// The place of a mapping's tap.
@@ -41,6 +55,11 @@ impl Socket {
             report(tap, &result);
         }
         result
+    }
+
+    /// Whether the tap allows `len` bytes from `at` to be backed.
+    pub(crate) fn may_allocate(&self, at: Offset, len: u64) -> io::Result<()> {
+        self.lock().as_deref().map_or(Ok(()), |tap| tap.allocate(at, len))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Tap>>> {

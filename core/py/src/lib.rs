@@ -11,6 +11,7 @@ mod error;
 mod hashmap;
 mod info;
 mod key;
+mod lab;
 mod leaving;
 mod lock;
 mod map;
@@ -56,6 +57,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hashmap::Items>()?;
     module.add_class::<typed::TypedMap>()?;
     module.add_class::<map::Pinned>()?;
+    module.add_class::<lab::Bench>()?;
+    module.add_class::<lab::Tape>()?;
     module.add_class::<salvage::Damaged>()?;
     module.add("flush_method", vasmem_memory::flush_method())?;
     module.add_function(wrap_pyfunction!(copied::adopt, module)?)?;

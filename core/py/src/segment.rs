@@ -3,6 +3,7 @@
 use crate::attached::{Attached, Engine};
 use crate::emulation::{Model, emulate};
 use crate::error::Kind as Exception;
+use crate::lab::Tape;
 use crate::raise::{Room, exception};
 use crate::reading;
 use crate::transaction::Way;
@@ -14,6 +15,7 @@ use pyo3::types::{PyBytes, PyDict};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use vasmem_engine::directory::Named;
+use vasmem_engine::layout::HEADER_BYTES;
 use vasmem_engine::os::{OsHost, boot_id};
 use vasmem_engine::{
     Error, Geometry, Holder, Invariant, Kind as EngineKind, Patience, Result as EngineResult,
@@ -26,6 +28,8 @@ use vasmem_structs::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 pub const RAW: u8 = 1;
 /// Flag of a hash map: keys alone, a set.
 pub const SET: u8 = 2;
+/// Lanes of a small segment.
+const SMALL_LANES: u64 = 8;
 /// Trees of more keys than this go some leaves at a time.
 const AT_ONCE_MAX: u64 = 1 << 20;
 /// Bytes to which a segment may be allowed to grow.
@@ -105,7 +109,7 @@ impl Segment {
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge,
-        eadr=false, media_fd=None, model=None))]
+        eadr=false, media_fd=None, model=None, tape=None))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -118,11 +122,12 @@ impl Segment {
         eadr: bool,
         media_fd: Option<i32>,
         model: Option<Model>,
+        tape: Option<&Bound<'_, Tape>>,
     ) -> PyResult<Segment> {
         let fd = duplicate(fd)?;
         let raise = |error| exception(&name, None, error, None);
         let access = if readonly { Access::ReadOnly } else { Access::ReadWrite };
-        let probe = map(fd.as_fd(), vasmem_engine::layout::HEADER_BYTES, access)?;
+        let probe = map(fd.as_fd(), HEADER_BYTES, access)?;
         let geometry = loop {
             let bytes = probe.file_size()?;
             match format::open(&probe, bytes, !readonly) {
@@ -137,6 +142,9 @@ impl Segment {
         let mut memory = map_as(fd.as_fd(), geometry.size_limit, access, medium, huge)?;
         if let Some(media_fd) = media_fd {
             emulate(&mut memory, &geometry, fd.as_fd(), media_fd, model)?;
+        }
+        if let Some(tape) = tape {
+            memory.tap(Some(tape.get().recorder.clone()));
         }
         let mut host = None;
         match lock_fd {
@@ -170,12 +178,13 @@ impl Segment {
         Ok(Segment { attached })
     }
 
-    /// Makes a segment of an empty file.
+    /// Makes a segment of an empty file. One that is `small` has few lanes, and all that is random
+    /// in others follows from this seed.
     #[staticmethod]
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (fd, *, name, size, max_size, flush, marked, huge,
-        media_fd=None, model=None))]
+        media_fd=None, model=None, small=None))]
     fn format(
         fd: i32,
         name: &str,
@@ -186,9 +195,13 @@ impl Segment {
         huge: bool,
         media_fd: Option<i32>,
         model: Option<Model>,
+        small: Option<u64>,
     ) -> PyResult<()> {
         let mut random = [0; 24];
-        getrandom(&mut random)?;
+        match small {
+            Some(seed) => random[..8].copy_from_slice(&seed.to_le_bytes()),
+            None => getrandom(&mut random)?,
+        }
         let (seed, uuid) = random.split_at(8);
         let seed = u64::from_le_bytes(seed.try_into()?);
         if max_size > MAX_SIZE_MAX || size > max_size {
@@ -199,7 +212,13 @@ impl Segment {
         }
         let least = 4 * vasmem_engine::layout::GRANULE;
         let max_size = max_size.max(least).next_multiple_of(vasmem_engine::layout::GRANULE);
-        let geometry = Geometry::new(max_size, seed, uuid.try_into()?);
+        let mut geometry = Geometry::new(max_size, seed, uuid.try_into()?);
+        if small.is_some() {
+            geometry.lanes = SMALL_LANES;
+            geometry.heap_at = geometry.lanes_at + SMALL_LANES * geometry.lane_bytes;
+            geometry.size_limit = geometry.heap_at + max_size;
+            geometry.directory_at = geometry.region(0).data_at();
+        }
         let (header, end) = format::first_bytes(&geometry, size);
         let fd = duplicate(fd)?;
         let (access, medium) = (Access::ReadWrite, medium(flush, false));
