@@ -65,7 +65,7 @@ class Memory:
     def _rows(self, name: str, size: int | None, create: bool) -> _core.Array:
         from vasmem.array import open_array  # with numpy, which takes longer than all of vasmem
 
-        dtype = {"names": [AREA_FIELD], "formats": ["V64"]}
+        dtype: Any = {"names": [AREA_FIELD], "formats": ["V64"]}
         if name not in self._segment and (size is None or not create):
             raise KeyError(name)
         if size is not None and size <= 0:
