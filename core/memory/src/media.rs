@@ -110,7 +110,8 @@ pub struct Media {
 
 impl Media {
     /// Maps the companion of a segment of `reserved` bytes, whole pages, whose redo records are in
-    /// `log`. An empty file becomes one, of what `segment` has now, as if all of it were durable.
+    /// `log`. An empty file, which nobody else may map yet, becomes one, of what `segment` has now,
+    /// as if all of it were durable.
     ///
     /// # Errors
     /// As [`crate::Mapped::map`]; `Refused` for a file that is no companion.

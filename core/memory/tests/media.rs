@@ -17,8 +17,11 @@ struct Emulated {
 }
 
 impl Emulated {
+    /// With a companion that was made before anyone else could attach, as those of segments are.
     fn new() -> Emulated {
-        Emulated { segment: file(SIZE), companion: file(0) }
+        let emulated = Emulated { segment: file(SIZE), companion: file(0) };
+        drop(emulated.attach());
+        emulated
     }
 
     /// One more process's view, with redo records in the first page.
