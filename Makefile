@@ -30,7 +30,7 @@ LAB := $(CARGO) run --locked --profile fuzz --package vasmem-lab --bin crash --
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install dev demo test lint lint-python lint-rust rust loom mutations \
-	lab fuzz-smoke fuzz python guest-test kills bench clean
+	lab fuzz-smoke fuzz python kmod guest-test kills bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,7 +115,16 @@ python: $(VENV)/.tools ## Python tests, the built wheel and sdist, and the examp
 	@echo '== python'
 	VASMEM_DIST=dist $(PYTEST) --ignore tests/guest
 
-guest-test: $(VENV)/.tools ## Real DAX in an emulated computer, and its power fails; needs qemu
+# The release is that of the headers that are installed, where the running kernel has none.
+KMOD := backends/vas/kmod
+HEADERS = $(notdir $(patsubst %/build,%,$(lastword $(wildcard /lib/modules/*/build))))
+RELEASE ?= $(or $(patsubst /lib/modules/%/build,%,$(wildcard /lib/modules/$(shell uname -r)/build)),$(HEADERS))
+
+kmod: ## Build the kernel module of vas://, checked by sparse where that is installed
+	@test -n '$(RELEASE)' || { echo 'no kernel headers: apt-get install linux-headers-amd64'; exit 1; }
+	$(MAKE) -C $(KMOD) RELEASE=$(RELEASE) $(if $(shell command -v sparse),check,modules)
+
+guest-test: $(VENV)/.tools kmod ## Real DAX in an emulated computer, and its power fails; needs qemu
 	@echo '== guest'
 	$(PYTEST) tests/guest
 

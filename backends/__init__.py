@@ -21,6 +21,7 @@ from vasmem.backends.base import Attributes, Backend, Opened
 from vasmem.backends.dax import DaxBackend
 from vasmem.backends.file import FileBackend
 from vasmem.backends.shm import ShmBackend
+from vasmem.backends.vas import VasBackend
 from vasmem.errors import BackendUnavailable
 
 __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
@@ -32,6 +33,7 @@ _OWN: dict[str, type[Backend]] = {
     "shm": ShmBackend,
     "file": FileBackend,
     "dax": DaxBackend,
+    "vas": VasBackend,
 }
 
 

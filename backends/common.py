@@ -48,11 +48,7 @@ def create(
     emulated: bool = False,
 ) -> Opened:
     """Make a segment and its companions nameless, fill it, and give them all their names."""
-    if mode & ~0o666 or mode & 0o600 != 0o600:
-        raise ValueError(
-            f"mode {mode:#o} of {url} is not possible: a segment is never executable and its "
-            "owner always reads and writes it, as in 0o600, 0o640, 0o660"
-        )
+    check_mode(mode, url)
     sweep(directory_fd)
     if _inode(directory_fd, name) is not None:
         raise nameless.exists_error(url)
@@ -70,6 +66,15 @@ def create(
     except BaseException:
         made.close()
         raise
+
+
+def check_mode(mode: int, url: str) -> None:
+    """Raise ValueError unless a segment can have these permission bits."""
+    if mode & ~0o666 or mode & 0o600 != 0o600:
+        raise ValueError(
+            f"mode {mode:#o} of {url} is not possible: a segment is never executable and its "
+            "owner always reads and writes it, as in 0o600, 0o640, 0o660"
+        )
 
 
 def _link_all(directory_fd: int, name: str, url: str, made: Opened) -> None:

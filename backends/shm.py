@@ -5,19 +5,18 @@ only the owner of one removes it. VASMEM_SHM_DIR names another directory.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vasmem.backends import common
 from vasmem.backends.base import Attributes, Opened
+from vasmem.backends.naming import check_name
 from vasmem.errors import BackendUnavailable
 from vasmem.promises import Promises
 
 DIRECTORY = "/dev/shm/vasmem"
 DIRECTORY_VARIABLE = "VASMEM_SHM_DIR"
 WRITABLE_FOR_OTHERS = 0o022
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]*")
 
 
 class ShmBackend:
@@ -52,31 +51,23 @@ class ShmBackend:
             common.remove(directory_fd, path, url)
 
 
-def _check_name(name: str) -> None:
-    if not name:
-        raise ValueError("a segment's name is empty; write something like 'orders'")
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot name a shm segment: letters, digits and _ . @ + = , - are allowed, "
-            "the first a letter, digit or _"
-        )
-    if len(name) > common.NAME_BYTES_MAX:
-        raise ValueError(
-            f"the name {name[:20]!r}... has {len(name)} characters; "
-            f"{common.NAME_BYTES_MAX} are allowed"
-        )
+@contextmanager
+def _directory(name: str | None = None) -> Iterator[tuple[int, str]]:
+    """Descriptor of the directory, and the URL of `name` for messages."""
+    if name is not None:
+        check_name(name, "a shm segment")
+    with open_directory() as directory_fd:
+        yield directory_fd, f"shm://{name}"
 
 
 @contextmanager
-def _directory(name: str | None = None) -> Iterator[tuple[int, str]]:
-    """Descriptor of the directory, made where it is missing, and the URL of `name` for messages."""
-    if name is not None:
-        _check_name(name)
+def open_directory() -> Iterator[int]:
+    """Descriptor of the directory, made where it is missing. Raises BackendUnavailable."""
     where = os.environ.get(DIRECTORY_VARIABLE) or DIRECTORY
     directory_fd = _open_directory(where)
     try:
         common.check_directory(directory_fd, where, WRITABLE_FOR_OTHERS)
-        yield directory_fd, f"shm://{name}"
+        yield directory_fd
     finally:
         os.close(directory_fd)
 

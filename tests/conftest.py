@@ -23,7 +23,10 @@ hypothesis.settings.load_profile("vasmem")
 
 # A directory in persistent memory, which the guest of tests/guest has. Elsewhere `dax` is emulated.
 PERSISTENT = os.environ.get("VASMEM_TEST_PERSISTENT")
-BACKENDS = ("dax",) if PERSISTENT else ("shm", "file", "dax")
+# Whether the kernel has our module, which that guest has, too.
+WITH_MODULE = os.environ.get("VASMEM_TEST_MODULE")
+_PLAIN = ("vas",) if WITH_MODULE else ("shm", "file", "dax")
+BACKENDS = ("dax",) if PERSISTENT else _PLAIN
 # Only root can start processes of several users. Whoever else runs the tests is told.
 collect_ignore_glob = [] if os.geteuid() == 0 else ["test_permissions_*.py"]
 # What these are about is done above all backends; a third one would only take time.
@@ -37,6 +40,8 @@ WITHOUT_DAX = {
     "test_lifecycle_signals.py",
     "test_salvage_hostile.py",
 }
+# What the system calls every segment of our module.
+NAMELESS = "/vas:"
 # For tests of what an emulated medium has no part in.
 PLAIN = pytest.mark.parametrize("backend", ["shm", "file"], indirect=True)
 EMULATED = pytest.mark.parametrize("backend", ["dax"], indirect=True)
@@ -83,6 +88,7 @@ def pytest_runtest_teardown(item: pytest.Function) -> Iterator[None]:
     gc.collect()
     # A test that was skipped before it had one has none.
     if directory := item.stash.get(HOME, None):
+        assert kept_by_the_kernel() == [], "segments and VASes that the test left behind"
         assert open_descriptors(directory) == [], "descriptors of segments are still open"
         assert mappings(directory) == [], "segments are still mapped"
 
@@ -94,12 +100,17 @@ def open_descriptors(directory: Path) -> list[str]:
             links.append(os.readlink(f"/proc/self/fd/{fd}"))
         except FileNotFoundError:  # that of the listing itself
             continue
-    return [link for link in links if link.startswith(f"{directory}/")]
+    return [link for link in links if link.startswith((f"{directory}/", NAMELESS))]
 
 
 def mappings(directory: Path) -> list[str]:
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return [line for line in lines if f"{directory}/" in line]
+    return [line for line in lines if f"{directory}/" in line or NAMELESS in line]
+
+
+def kept_by_the_kernel() -> list[str]:
+    """What our module has, where it is loaded."""
+    return Path("/proc/vas").read_text().splitlines()[1:] if WITH_MODULE else []
 
 
 @pytest.fixture(params=BACKENDS)
@@ -111,7 +122,7 @@ def backend(
 ) -> backends.Backend:
     """The backend under test, whose segments are in `home`."""
     emulate = request.param == "dax" and not PERSISTENT
-    if request.param != "shm":
+    if request.param in ("file", "dax"):
         monkeypatch.setenv(f"VASMEM_{request.param.upper()}_DIRS", str(home))
         monkeypatch.setenv("VASMEM_SHM_DIR", str(tmp_path))
     if emulate:
@@ -127,7 +138,7 @@ def files_of(backend: backends.Backend) -> int:
 @pytest.fixture
 def place(backend: backends.Backend, home: Path) -> Callable[[str], str]:
     """Makes the path of a segment as the backend under test takes it."""
-    return lambda name: name if backend.name == "shm" else f"{home}/{name}"
+    return lambda name: name if backend.name in ("shm", "vas") else f"{home}/{name}"
 
 
 @pytest.fixture
@@ -160,3 +171,24 @@ def make(url: Callable[[str], str]) -> Iterator[Callable[..., vasmem.Segment]]:
 @pytest.fixture
 def segment(make: Callable[..., vasmem.Segment]) -> vasmem.Segment:
     return make()
+
+
+@pytest.fixture(params=["vas://" if WITH_MODULE else ""])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """What names of VASes, and of the segments that they hold, begin with."""
+    return str(request.param)
+
+
+@pytest.fixture
+def trading(scheme: str) -> Iterator[vasmem.Vas]:
+    """A VAS with two segments."""
+    names = [f"{scheme}{name}" for name in ("orders", "prices")]
+    for name in names:
+        vasmem.create(name, max_size="64M").close()
+    with vasmem.Vas.create(f"{scheme}trading") as vas:
+        vas.add("orders")
+        vas.add("prices", readonly=True)
+        yield vas
+    vasmem.Vas.remove(f"{scheme}trading")
+    for name in names:
+        vasmem.remove(name)

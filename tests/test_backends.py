@@ -80,7 +80,7 @@ def test_another_package_adds_a_backend(tmp_path: Path, monkeypatch: pytest.Monk
         "from vasmem.backends.shm import ShmBackend\nclass Toy(ShmBackend):\n    name = 'toy'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert backends.available() == ["dax", "file", "shm", "toy"]
+    assert backends.available() == ["dax", "file", "shm", "toy", "vas"]
     assert isinstance(backends.get("toy"), Backend)
     assert type(backends.get("shm")) is shm.ShmBackend, "another package replaced our own backend"
 

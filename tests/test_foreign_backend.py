@@ -102,7 +102,7 @@ def test_other_programs_find_it_by_url(site: Path, session: Path) -> None:
 
 def test_it_keeps_the_contract(site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(site))
-    assert backends.available() == ["dax", "file", "session", "shm"]
+    assert backends.available() == ["dax", "file", "session", "shm", "vas"]
     backend = backends.get("session")
     check_backend(backend, lambda name: name, monkeypatch, tmp_path)
     monkeypatch.delenv("XDG_RUNTIME_DIR")

@@ -29,6 +29,7 @@ from vasmem.promises import Promises
 from vasmem.queues import Queue
 from vasmem.segment import Segment
 from vasmem.sets import Set
+from vasmem.vas import Vas, VasInfo, active_vas, vases
 
 __version__ = "0.1.0"
 
@@ -57,8 +58,11 @@ __all__ = [
     "SegmentInfo",
     "SegmentNotFound",
     "Set",
+    "Vas",
+    "VasInfo",
     "VasmemError",
     "WrongType",
+    "active_vas",
     "attach",
     "create",
     "open",
@@ -66,4 +70,5 @@ __all__ = [
     "restore",
     "salvage",
     "segments",
+    "vases",
 ]

@@ -17,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "target" / "guest"
+SOURCES = ROOT / "backends" / "vas" / "kmod"
+HEADERS = "linux-headers-amd64"
 # What a guest takes, and the packages of Debian that have it.
 PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -26,6 +28,8 @@ PROGRAMS = {
     "mkfs.ext4": "e2fsprogs",
     "dpkg": "dpkg",
     "apt-get": "apt",
+    "make": "make",
+    "gcc": "gcc",
 }
 MODULES = (
     *("virtio_pci", "nd_e820", "nd_pmem", "crc32c_generic", "ext4"),
@@ -85,13 +89,22 @@ class Kernel:
         paths = [Path(line.split()[1]) for line in lines if line.startswith("insmod ")]
         return list(dict.fromkeys(paths))
 
+    def built_module(self) -> Path:
+        """Our own module, built for this kernel, whose headers must be installed."""
+        headers = Path("/lib/modules") / self.release / "build"
+        if not headers.exists():
+            raise RuntimeError(f"no headers of {self.release}: apt-get install {HEADERS}")
+        built = CACHE / self.release / "vas"
+        call("make", f"RELEASE={self.release}", f"OUT={built}", "modules", cwd=SOURCES)
+        return built / "vas.ko"
+
     def memory_disk(self, directory: Path) -> Path:
         """Packs busybox, the modules and `init` into the disk that the kernel starts from."""
         tree = directory / "disk"
         for name in ("bin", "dev", "proc", "sys", "modules", "below", "above", "host"):
             (tree / name).mkdir(parents=True)
         shutil.copy(find("busybox") or "busybox", tree / "bin" / "busybox")
-        for number, module in enumerate(self.modules()):
+        for number, module in enumerate([*self.modules(), self.built_module()]):
             shutil.copy(module, tree / "modules" / f"{number:03} {module.name}")
         shutil.copy(Path(__file__).parent / "init", tree / "init")
         (tree / "init").chmod(0o755)

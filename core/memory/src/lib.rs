@@ -20,6 +20,8 @@ mod plain;
 mod copy;
 
 #[cfg(not(loom))]
+mod domain;
+#[cfg(not(loom))]
 mod flush;
 #[cfg(not(loom))]
 mod fork;
@@ -45,6 +47,8 @@ mod words;
 pub use core::sync::atomic::Ordering;
 pub use plain::Plain;
 
+#[cfg(not(loom))]
+pub use domain::{Domain, has_keys};
 #[cfg(not(loom))]
 pub use flush::flush_method;
 #[cfg(not(loom))]

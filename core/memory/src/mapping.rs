@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, fallocate, fstat, fstatfs, fstatvfs, fsync};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::param::page_size;
 
+use crate::domain::{Domain, Membership};
 use crate::flush::{self, Method};
 use crate::media::{Media, Survival};
 use crate::region::{HUGE_PAGE, Region};
@@ -75,7 +76,8 @@ const STREAMED_MIN: usize = 2048;
 /// and where the file was cut off, reading gives zeros, writing is lost, and the mapping is
 /// poisoned.
 pub struct Mapped {
-    // Dropped in this order: the guard knows the region's addresses.
+    // Dropped in this order: membership and guard know the region's addresses.
+    membership: OnceLock<Membership>,
     guard: Guard,
     region: Region,
     limit: AtomicU64,
@@ -140,6 +142,7 @@ impl Mapped {
         let region = map(fd.as_fd(), bytes, access, flushes.is_some()).map_err(refused)?;
         let guard = Guard::watch(region.window()).map_err(refused)?;
         Ok(Mapped {
+            membership: OnceLock::new(),
             guard: guard.ok_or(MapError::TooMany)?,
             region,
             limit: AtomicU64::new(0),
@@ -288,6 +291,21 @@ impl Mapped {
     /// The reservation in bytes: whole pages, at least what was asked for.
     pub fn reserved(&self) -> u64 {
         self.window().bytes()
+    }
+
+    /// From now on only threads inside of that domain may touch the mapping.
+    ///
+    /// # Errors
+    /// The system's, and if it is in one already; nothing happened then.
+    pub fn join(&self, domain: &Arc<Domain>) -> io::Result<()> {
+        let taken = || io::Error::other("this mapping is in a domain already");
+        if self.membership.get().is_some() {
+            return Err(taken());
+        }
+        let at = self.base_address();
+        domain.take_in(at, self.window().bytes() as usize, self.window().is_writable())?;
+        let membership = Membership { domain: domain.clone(), at };
+        self.membership.set(membership).map_err(|_| taken())
     }
 
     /// Where the mapping is in this process.

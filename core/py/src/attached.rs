@@ -8,13 +8,14 @@ use crate::segment::random_id;
 use crate::transaction::Transactions;
 use crate::wait::{Detached, Waiter};
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vasmem_engine::os::{OsHost, Sleeper};
 use vasmem_engine::{
     Error, Holder, Invariant, Patience, Reading, Result, Segment, Transaction, format,
 };
-use vasmem_memory::{Mapped, Memory, Survival};
+use vasmem_memory::{Domain, Mapped, Memory, Survival};
 
 /// The engine over a mapped file.
 pub type Engine = Segment<Mapped, OsHost>;
@@ -27,7 +28,10 @@ pub struct Attached {
     pub engine: Engine,
     /// Its name, for messages.
     pub name: String,
-    closed: AtomicBool,
+    /// Why operations may not begin: [`CLOSED`], [`GATED`]; 0 for nearly all.
+    barred: AtomicU8,
+    /// Whose threads may touch the memory, where [`GATED`].
+    domain: OnceLock<Arc<Domain>>,
     /// Forks before it was attached.
     generation: u32,
     timeout_s: AtomicU64,
@@ -35,6 +39,10 @@ pub struct Attached {
     pub(crate) wakes: Wakes,
 }
 
+/// This attachment was ended.
+const CLOSED: u8 = 1;
+/// It is in a domain, and this thread may be outside.
+const GATED: u8 = 2;
 /// A wait without an end, for practical purposes.
 const LONGEST: Duration = Duration::from_secs(1 << 32);
 /// Seconds to wait for others, unless set.
@@ -49,7 +57,8 @@ impl Attached {
         Ok(Attached {
             engine,
             name,
-            closed: AtomicBool::new(false),
+            barred: AtomicU8::new(0),
+            domain: OnceLock::new(),
             generation: vasmem_memory::generation(),
             timeout_s: AtomicU64::new(TIMEOUT_S.to_bits()),
             transactions: Transactions::new(py)?,
@@ -73,13 +82,39 @@ impl Attached {
     /// # Errors
     /// Those of that sync; the attachment has ended all the same.
     pub fn close(&self, patience: &mut dyn Patience) -> Result<()> {
-        if self.closed.swap(true, Relaxed) {
+        if self.end_now() {
             return Ok(());
         }
-        self.abandon();
-        let done = self.sync_if_last(patience);
-        self.engine.release_all();
-        done
+        self.visit(|| {
+            self.abandon();
+            let done = self.sync_if_last(patience);
+            self.engine.release_all();
+            done
+        })
+    }
+
+    /// Marks it as ended; whether it was so before.
+    fn end_now(&self) -> bool {
+        self.barred.fetch_or(CLOSED, Relaxed) & CLOSED != 0
+    }
+
+    /// From now on only threads inside of that domain use the memory.
+    ///
+    /// # Errors
+    /// The system's, and if it is in a domain already; nothing happened then.
+    pub fn join(&self, domain: &Arc<Domain>) -> std::io::Result<()> {
+        self.engine.memory.join(domain)?;
+        let _ = self.domain.set(domain.clone());
+        self.barred.fetch_or(GATED, Relaxed);
+        Ok(())
+    }
+
+    /// Runs what must be tidied up, wherever this thread is.
+    pub fn visit<T>(&self, body: impl FnOnce() -> T) -> T {
+        match self.domain.get() {
+            Some(domain) => domain.visit(body),
+            None => body(),
+        }
     }
 
     /// The power of an emulated medium fails, which ends this attachment; the next one recovers.
@@ -97,7 +132,7 @@ impl Attached {
         if !host.attach(true)? {
             return Ok(None);
         }
-        if self.closed.swap(true, Relaxed) {
+        if self.end_now() {
             return Ok(Some((0, 0)));
         }
         self.abandon();
@@ -119,7 +154,7 @@ impl Attached {
     /// # Errors
     /// Those of that sync.
     pub fn leave(&self, patience: &mut dyn Patience) -> Result<()> {
-        if self.is_closed() { Ok(()) } else { self.sync_if_last(patience) }
+        if self.is_closed() { Ok(()) } else { self.visit(|| self.sync_if_last(patience)) }
     }
 
     /// A forked child that wrote nothing is no writer, so neither the last one.
@@ -153,24 +188,48 @@ impl Attached {
 
     /// Whether this attachment was ended.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.barred.load(Relaxed) & CLOSED != 0
     }
 
     /// Gives back the lanes that were in use while another thread ended this attachment.
     #[inline]
     fn release_late(&self) {
-        if self.closed.load(Relaxed) {
-            self.engine.release_all();
+        if self.is_closed() {
+            self.visit(|| self.engine.release_all());
         }
     }
 
-    /// Raises if this attachment was ended.
+    /// Raises if this attachment was ended, or this thread is not inside of its domain.
     ///
     /// # Errors
-    /// `VasmemError`.
+    /// `VasmemError`, `NotSwitchedIn`.
     #[inline]
     pub fn ensure_open(&self) -> PyResult<()> {
-        if self.closed.load(Relaxed) { Err(self.closed_error()) } else { Ok(()) }
+        if self.barred.load(Relaxed) == 0 { Ok(()) } else { self.ensure_inside() }
+    }
+
+    /// Raises if this thread is not inside of its domain; one that was ended still tells its sizes.
+    ///
+    /// # Errors
+    /// `NotSwitchedIn`.
+    pub fn ensure_here(&self) -> PyResult<()> {
+        if self.is_closed() { Ok(()) } else { self.ensure_open() }
+    }
+
+    #[cold]
+    fn ensure_inside(&self) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(self.closed_error());
+        }
+        if self.domain.get().is_none_or(|domain| domain.is_inside()) {
+            return Ok(());
+        }
+        let text = format!(
+            "segment {:?} was attached through a VAS that this thread is not switched into: use it \
+             inside of `with vas.switch():`",
+            self.name
+        );
+        Err(Exception::NotSwitchedIn.error(text))
     }
 
     #[cold]

@@ -261,8 +261,9 @@ impl Segment {
     }
 
     #[getter]
-    fn size(&self) -> u64 {
-        self.attached.engine.backed() - self.attached.engine.geometry.heap_at
+    fn size(&self) -> PyResult<u64> {
+        self.attached.ensure_here()?;
+        Ok(self.attached.engine.backed() - self.attached.engine.geometry.heap_at)
     }
 
     #[getter]
@@ -272,8 +273,9 @@ impl Segment {
     }
 
     #[getter]
-    fn used(&self) -> u64 {
-        self.attached.engine.used_bytes()
+    fn used(&self) -> PyResult<u64> {
+        self.attached.ensure_here()?;
+        Ok(self.attached.engine.used_bytes())
     }
 
     #[getter]
@@ -379,9 +381,9 @@ impl Segment {
         let lanes = info::lanes(py, &self.attached)?;
         let owners = info::owners(&self.attached);
         let info = PyDict::new(py);
-        info.set_item("size", self.size())?;
+        info.set_item("size", self.size()?)?;
         info.set_item("max_size", self.max_size())?;
-        info.set_item("used", self.used())?;
+        info.set_item("used", self.used()?)?;
         info.set_item("incarnation", self.attached.engine.incarnation())?;
         info.set_item("structures", info::structures(py, &self.attached)?)?;
         info.set_item("heap", info::heap(py, &self.attached)?)?;

@@ -292,6 +292,10 @@ impl Attached {
     /// # Errors
     /// `VasmemError` if there is none; those of the commit, and then nothing happened.
     pub fn finish(&self, py: Python<'_>, commit: bool) -> PyResult<bool> {
+        self.visit(|| self.finish_inside(py, commit))
+    }
+
+    fn finish_inside(&self, py: Python<'_>, commit: bool) -> PyResult<bool> {
         let number = self.transactions.current(py)?;
         if number == 0 {
             return match self.is_closed() {

@@ -33,7 +33,8 @@ pub struct Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        self.attached.engine.unpin(&self.pin, !self.attached.is_closed());
+        let unpin = || self.attached.engine.unpin(&self.pin, !self.attached.is_closed());
+        self.attached.visit(unpin);
     }
 }
 
