@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import fcntl
+import gc
 import mmap
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import vasmem
+from vasmem import _core
 from vasmem.backends.vas import calls
 
 STRANGER = 65534
@@ -78,6 +80,8 @@ def test_lives_without_processes(vas: calls.Device) -> None:
     with vasmem.attach("vas://orders") as segment:
         assert segment.hashmap("users")["ada"] == 1
         assert attached(vas, number) > 0
+    del segment
+    gc.collect()
     assert attached(vas, number) == 0
     vasmem.remove("vas://orders")
     assert listing() == []
@@ -234,6 +238,11 @@ def test_is_not_unloaded_while_in_use(vas: calls.Device) -> None:
     new(vas, "orders")
     assert subprocess.run(["/sbin/rmmod", "vas"], capture_output=True, check=False).returncode != 0
     assert listing() == ["orders"]
+
+
+def test_this_processor_has_protection_keys() -> None:
+    """So that the tests of switching, which run here too, are about them."""
+    assert _core.has_keys()
 
 
 def test_calls_of_another_size_are_refused(vas: calls.Device) -> None:

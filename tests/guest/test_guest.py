@@ -38,7 +38,7 @@ MODULE_SUITE = (
     "test_permissions_vas.py",
     "test_vas_switch.py",
 )
-MODULE_CHOSEN = "(vas or module) and not against and not at_random"
+MODULE_CHOSEN = "(vas or module) and not against and not at_random and not commands"
 FUZZED_CALLS, KILLS = 100_000, 300
 # What the kernel says when something is wrong with it.
 TROUBLE = "BUG|Oops|WARNING|general protection|Call Trace|refcount|leak"
