@@ -48,7 +48,7 @@ def sdist_names(dist: Path) -> list[str]:
 
 
 def test_every_python_file_is_in_the_wheel(wheel_names: list[str]) -> None:
-    backends = {f"vasmem/backends/{path.name}" for path in (ROOT / "backends").glob("*.py")}
+    backends = {f"vasmem/{path.relative_to(ROOT)}" for path in (ROOT / "backends").rglob("*.py")}
     face = {str(path.relative_to(ROOT)) for path in (ROOT / "vasmem").rglob("*.py")}
     assert {name for name in wheel_names if name.endswith(".py")} == backends | face
     assert {"vasmem/py.typed", "vasmem/_core.pyi"} <= set(wheel_names)
@@ -67,6 +67,8 @@ def test_one_extension_and_one_package(wheel_names: list[str]) -> None:
 def test_sdist_has_all_that_a_build_needs(sdist_names: list[str]) -> None:
     rust = {str(path.relative_to(ROOT)) for path in (ROOT / "core").rglob("*.rs")}
     manifests = {str(path.relative_to(ROOT)) for path in (ROOT / "core").rglob("Cargo.toml")}
+    module = ROOT / "backends" / "vas" / "kmod"
+    rust |= {str(path.relative_to(ROOT)) for path in module.iterdir() if path.is_file()}
     others = {"Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "pyproject.toml"}
     assert (rust | manifests | others) - set(sdist_names) == set()
     assert [name for name in sdist_names if name.startswith(("target/", "tests/", ".venv/"))] == []

@@ -96,9 +96,7 @@ def test_module(machine: Machine) -> None:
     call("gcc", "-O1", "-Wall", "-Werror", "-static", *include, "-o", str(victim), source)
     seed = random.randrange(1 << 32)
     tests = (f"tests/{name}" for name in MODULE_SUITE)
-    suite = pytest_command(
-        "-k", MODULE_CHOSEN, *tests, where="VASMEM_TEST_MODULE=1"
-    )
+    suite = pytest_command("-k", MODULE_CHOSEN, *tests, where="VASMEM_TEST_MODULE=1")
     steps = (
         f"/exchange/victim fuzz {seed} {FUZZED_CALLS}",
         f"/exchange/victim kill {seed} {KILLS}",
