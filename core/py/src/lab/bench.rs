@@ -40,7 +40,10 @@ struct Work {
 
 impl Work {
     fn rewind(&mut self) {
-        self.contents.roll_back(self.start);
+        let memory = &self.memory;
+        self.contents.roll_back_with(self.start, |at, value| {
+            memory.store(at, value, Ordering::Relaxed);
+        });
         self.lines = Lines::new(self.model);
         self.position = 0;
     }
@@ -50,12 +53,16 @@ impl Work {
         if position < self.position {
             self.rewind();
         }
+        let before = self.contents.mark();
         for step in &self.steps[self.position..position] {
             if let Step::Memory(event) = step {
                 self.lines.follow(&self.contents, *event);
             }
         }
         self.position = position;
+        // A page that was all zeros is a hole of the file, where nobody looks for differences.
+        let memory = &self.memory;
+        self.contents.since(before, |at, value| memory.store(at, value, Ordering::Relaxed));
     }
 
     /// Puts a state into the file; its number, which other contents hardly ever have. `None` if it

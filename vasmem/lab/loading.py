@@ -1,0 +1,60 @@
+"""Workloads by the file that they are in."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from vasmem.lab.case import Case
+from vasmem.lab.workloads import Workload
+
+
+def load(place: str) -> list[Workload]:
+    """The workloads of FILE.py, or the one of FILE.py:NAME. Raises ValueError."""
+    file, _, name = place.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"there is no file {file!r}: give FILE.py or FILE.py:WORKLOAD")
+    found = _workloads(_module(path))
+    chosen = [workload for key, workload in found.items() if not name or key == name]
+    if not chosen:
+        known = ", ".join(found) or "none: make one with @lab.workload()"
+        raise ValueError(f"no workload {name or ''!r} in {file}; there are {known}")
+    return chosen
+
+
+def of_case(case: Case) -> Workload | None:
+    """The workload that a case is of, if its file still has it."""
+    file, name = case.origin.get("file", ""), case.origin.get("workload", "")
+    if "pytest" in case.origin or not Path(file).is_file():
+        return None
+    for workload in _workloads(_module(Path(file))).values():
+        if workload.name == name:
+            return workload
+    return None
+
+
+def _workloads(module: ModuleType) -> dict[str, Workload]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Workload)}
+
+
+def _module(path: Path) -> ModuleType:
+    path = path.resolve()
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == str(path):
+            return module
+    name = f"vasmem_lab_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # As for a program: what stands beside it can be imported.
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
