@@ -44,9 +44,12 @@ def test_our_own_structures_survive_power_cuts(model: str) -> None:
 
 def test_our_own_structures_survive_kills_and_no_room() -> None:
     growing = lab.Workload(lambda s: s.array("a", 100_000, "u8"), segment="128K", max_size="4M")
-    assert lab.explore(OURS, lab.Kill(), budget="3s").check().total.exhausted > 0
-    assert lab.explore(OURS, lab.Kill(at=7), budget="3s").check().total.distinct == 1
-    assert lab.explore(growing, lab.Enospc(), budget="3s").check().total.distinct > 0
+    plan = {"strategy": "exhaustive", "depth": 1, "budget": "100s"}
+    counts = lab.explore(OURS, lab.Kill(), **plan).check().total
+    assert counts.exhausted == counts.points > 0
+    assert counts.bound is None
+    assert lab.explore(OURS, lab.Kill(at=7), budget="30s").check().total.distinct == 1
+    assert lab.explore(growing, lab.Enospc(), budget="30s").check().total.distinct > 0
 
 
 def test_damage_neither_kills_nor_hangs() -> None:
@@ -197,3 +200,17 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "illegal contents" in lab_command("replay", case).stdout
     assert (tmp_path / lab_command("report", case).stdout.strip()).is_file()
     assert lab_command("run", "nowhere.py").returncode == 2
+
+
+def test_survivors_of_real_kills_go_on() -> None:
+    done = lab.kill(OURS, survivors=2).check()
+    assert done.kills > 100
+    assert lab.kill(SOUND, at=3).check().kills == 1
+
+
+def test_a_storm_of_kills_loses_no_money() -> None:
+    from vasmem.lab import accounts
+
+    parts = {"setup": accounts.setup, "check": accounts.check}
+    assert lab.storm(accounts.work, seconds=3, kill_hz=30, **parts).check().kills > 20
+    assert lab.storm(accounts.work, seconds=0.1, setup=accounts.setup, check=len).findings

@@ -175,6 +175,8 @@ PYTHON_ARROWS = {
     "vasmem.lab.zoo.log": {"lab", "memory"},
     "vasmem.lab.zoo.structure": {"lab", "memory", "segment (types only)"},
     "vasmem.lab.zoo.undo": {"lab", "memory"},
+    "vasmem.lab.accounts": {"segment (types only)"},
+    "vasmem.lab.kills": {"_core", "lab", "segment (types only)"},
     "vasmem.lab.selftest": {"lab"},
     "vasmem.cli.lab": {"cli", "lab"},
     "vasmem.backends": {"backends", "errors"},

@@ -162,6 +162,50 @@ def mutate(file: FILE, budget: BUDGET = "5s", as_json: AS_JSON = False) -> None:
 
 
 @app.command()
+def kill(
+    file: FILE,
+    at: Annotated[int | None, typer.Option(help="After this store alone.")] = None,
+    survivors: Annotated[int, typer.Option(help="Processes' attachments that live on.")] = 1,
+) -> None:
+    """Kill a real process after each store of a workload. Exits with 1 if a survivor is misled."""
+    from vasmem.lab import kills, loading
+
+    wrong = 0
+    for workload in loading.load(file):
+        done = kills.kill(workload, "every-store" if at is None else at, survivors=survivors)
+        print(f"{workload.name}: {done.kills} kills, longest wait {done.wait_max_s * 1000:.0f} ms")
+        print("".join(f"  {finding}\n" for finding in done.findings[:20]), end="")
+        wrong += len(done.findings)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def storm(
+    workers: Annotated[int, typer.Option(help="Processes at a time.")] = 4,
+    kill_hz: Annotated[float, typer.Option(help="Kills a second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,
+    seed: SEED = 0,
+) -> None:
+    """Kill processes at random that move money between accounts of a hash map and a B-tree."""
+    from vasmem.lab import accounts, kills
+
+    done = kills.storm(
+        accounts.work,
+        setup=accounts.setup,
+        check=accounts.check,
+        workers=workers,
+        kill_hz=kill_hz,
+        seconds=seconds,
+        seed=seed,
+    )
+    print(f"{done.kills} kills in {seconds:g} s, {len(done.findings)} findings")
+    print("".join(f"  {finding}\n" for finding in done.findings[:20]), end="")
+    if done.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
 def selftest(
     only: Annotated[str, typer.Option(help="Only defects with this in their names.")] = "",
 ) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vasmem.lab.faults import Truncate as Truncate
     from vasmem.lab.images import crash_images as crash_images
     from vasmem.lab.judge import Invariant as Invariant
+    from vasmem.lab.kills import MustProgress as MustProgress
+    from vasmem.lab.kills import kill as kill
+    from vasmem.lab.kills import storm as storm
     from vasmem.lab.lab import CrashLab as CrashLab
     from vasmem.lab.lab import explore as explore
     from vasmem.lab.mutants import damage as damage
@@ -42,6 +45,7 @@ _PLACES = {
     "Enospc": "faults",
     "Invariant": "judge",
     "Kill": "faults",
+    "MustProgress": "kills",
     "Poison": "faults",
     "PowerCut": "faults",
     "Result": "result",
@@ -53,8 +57,10 @@ _PLACES = {
     "crash_images": "images",
     "damage": "mutants",
     "explore": "lab",
+    "kill": "kills",
     "mutate": "omissions",
     "record": "trace",
+    "storm": "kills",
     "workload": "workloads",
     "write_report": "report",
 }
