@@ -198,6 +198,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     case = "vasmem-lab/append-1.json"
     case = case if (tmp_path / case).exists() else "vasmem-lab/append.json"
     assert "illegal contents" in lab_command("replay", case).stdout
+    ran = lab_command("shrink", case, "--seconds", "3")
+    assert "store log.entries[0] = 11" in ran.stdout, ran.stderr
+    assert lab_command("replay", case).returncode == 1
     assert (tmp_path / lab_command("report", case).stdout.strip()).is_file()
     assert lab_command("run", "nowhere.py").returncode == 2
 

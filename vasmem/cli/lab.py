@@ -106,6 +106,25 @@ def _replay_test(node: str, case: Path) -> int:
 
 
 @app.command()
+def shrink(
+    case: CASE,
+    seconds: Annotated[float, typer.Option(help="How long to try.")] = 30.0,
+) -> None:
+    """Try longer to make a case smaller, and keep it in its file. Its workload must be there."""
+    from vasmem.lab import loading
+    from vasmem.lab.case import Case
+    from vasmem.lab.result import describe
+
+    found = Case.load(case)
+    workload = loading.of_case(found)
+    if workload is None:
+        raise ValueError(f"the workload of {case} is not there: {found.origin}")
+    small = found.shrunk(workload, seconds)
+    small.save(case)
+    print("\n".join(describe(small)))
+
+
+@app.command()
 def report(case: CASE, to: Annotated[Path | None, typer.Option(help="HTML file.")] = None) -> None:
     """Draw a case: an HTML file that needs nothing else, and a PNG."""
     from vasmem.lab.case import Case

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from vasmem import _core
 from vasmem.lab import faults
+from vasmem.lab.explorer import Failure
 from vasmem.lab.ground import Ground
 from vasmem.lab.judge import Judge, Verdict, limited
 from vasmem.lab.reading import contents, difference, printed
-from vasmem.lab.shrink import Line, Small
+from vasmem.lab.shrink import Line, Small, shrink
 from vasmem.lab.trace import KINDS, Trace
-from vasmem.lab.workloads import Promise, Workload
+from vasmem.lab.workloads import Promise, Recording, Workload
 
 if TYPE_CHECKING:
     from vasmem.segment import Segment
@@ -127,6 +128,27 @@ class Case:
         promise = Promise([_Printed(text) for text in self.legal], self.words)
         with self.image() as ground, limited() as start:
             return Judge(workload or Workload(_nothing), start=start)(ground.attach, promise)
+
+    def shrunk(self, workload: Workload, seconds: float) -> Case:
+        """Made smaller, if so much time finds a way; operations are left out where it can be."""
+        promise = Promise([_Printed(text) for text in self.legal], self.words)
+        recording = Recording(self.trace, [tuple(op) for op in self.ops], [(0, promise)])
+        if not isinstance(self.fault, (faults.PowerCut, faults.Kill)):
+            raise ValueError(f"a case of {self.fault} has no trace to make smaller")
+        with limited() as start:
+            judge = Judge(workload, start=start)
+            failure = Failure(
+                self.replay(workload),
+                recording,
+                len(self.trace),
+                list(self.state),
+                promise,
+                self.fault,
+                self.crashes,
+            )
+            small = shrink(failure, judge, seconds)
+        made = Case.of(small, workload, self.origin.get("pytest", ""))
+        return made if len(made.trace) <= len(self.trace) else self
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
