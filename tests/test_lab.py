@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 import vasmem
 from vasmem import lab
@@ -217,3 +220,34 @@ def test_a_storm_of_kills_loses_no_money() -> None:
     parts = {"setup": accounts.setup, "check": accounts.check}
     assert lab.storm(accounts.work, seconds=3, kill_hz=30, **parts).check().kills > 20
     assert lab.storm(accounts.work, seconds=0.1, setup=accounts.setup, check=len).findings
+
+
+class Users(lab.machine(setup=some)):  # type: ignore[misc]
+    """A map and what should be in it, through power failures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = {1: "a", 2: "b"}
+
+    @rule(key=st.integers(0, 5), value=st.text(max_size=40))
+    def put(self, key: int, value: str) -> None:
+        with self.op("put", key, value):
+            self.segment.hashmap("users")[key] = value
+        self.model[key] = value
+
+    @rule(key=st.integers(0, 5))
+    def discard(self, key: int) -> None:
+        with self.op("discard", key):
+            self.segment.hashmap("users").pop(key, None)
+        self.model.pop(key, None)
+
+    def recovered(self, contents: dict[str, dict[int, str]]) -> None:
+        self.model = dict(contents["users"])
+
+    @invariant()
+    def same(self) -> None:
+        assert dict(self.segment.hashmap("users")) == self.model
+
+
+def test_a_machine_lives_through_power_failures() -> None:
+    run_state_machine_as_test(Users, settings=settings(max_examples=30, deadline=None))

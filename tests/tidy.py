@@ -177,6 +177,7 @@ PYTHON_ARROWS = {
     "vasmem.lab.zoo.undo": {"lab", "memory"},
     "vasmem.lab.accounts": {"segment (types only)"},
     "vasmem.lab.kills": {"_core", "lab", "segment (types only)"},
+    "vasmem.lab.machines": {"_core", "lab"},
     "vasmem.lab.selftest": {"lab"},
     "vasmem.cli.lab": {"cli", "lab"},
     "vasmem.backends": {"backends", "errors"},

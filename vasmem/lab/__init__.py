@@ -1,7 +1,8 @@
 """The crash lab: record what code does to a segment, and try what crashes leave of it.
 
 Point it at a workload; it builds the states that a crash may leave, recovers and judges each, and
-shows the smallest one that is wrong. See docs/crash-lab.md. Pictures need the extra `lab`.
+shows the smallest one that is wrong. See docs/crash-lab.md. Pictures and state machines need the
+extra `lab`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vasmem.lab.kills import storm as storm
     from vasmem.lab.lab import CrashLab as CrashLab
     from vasmem.lab.lab import explore as explore
+    from vasmem.lab.machines import machine as machine
     from vasmem.lab.mutants import damage as damage
     from vasmem.lab.omissions import mutate as mutate
     from vasmem.lab.reading import contents as contents
@@ -58,6 +60,7 @@ _PLACES = {
     "damage": "mutants",
     "explore": "lab",
     "kill": "kills",
+    "machine": "machines",
     "mutate": "omissions",
     "record": "trace",
     "storm": "kills",
@@ -70,7 +73,13 @@ __all__ = sorted(_PLACES)
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"vasmem.lab.{_PLACES[name]}"), name)
+    try:
+        found = getattr(import_module(f"vasmem.lab.{_PLACES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("vasmem"):
+            raise
+        text = f"lab.{name} needs {error.name}; install it: pip install 'vasmem[lab]'"
+        raise ModuleNotFoundError(text, name=error.name) from None
     globals()[name] = found
     return found
 

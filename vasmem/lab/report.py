@@ -39,6 +39,8 @@ def can_draw() -> bool:
 
 def write_report(result: Result, path: Path) -> Path:
     """Write the HTML report there, and a PNG for each picture beside it."""
+    if not can_draw():
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'vasmem[lab]'")
     from vasmem.lab import pictures
 
     path.parent.mkdir(parents=True, exist_ok=True)
