@@ -52,8 +52,8 @@ class Space(Protocol):
 class Spaces(Protocol):
     """A keeper of VASes by name."""
 
-    def create(self, name: str, *, mode: int) -> None:
-        """Make an empty one. Raises SegmentExists."""
+    def create(self, name: str, *, mode: int) -> Space:
+        """Make an empty one and open it. Raises SegmentExists."""
 
     def open(self, name: str, *, readonly: bool, owner: str | None) -> Space:
         """Open one, by the rules for segments. Raises SegmentNotFound, PermissionDenied."""
@@ -90,17 +90,27 @@ def read_only(url: str) -> PermissionDenied:
 class ShmSpaces:
     """VASes as files in the directory of the shm segments."""
 
-    def create(self, name: str, *, mode: int) -> None:
-        """Make an empty one, complete when it has its name."""
+    def create(self, name: str, *, mode: int) -> Space:
+        """Make an empty one; a process killed in between leaves one that its owner alone may use.
+
+        An empty file is complete as soon as it is there.
+        """
         with _directory(name) as (directory_fd, url):
             check_mode(mode, url)
-            fd = nameless.make(directory_fd, mode, url)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             try:
-                nameless.link(directory_fd, fd, _file_name(name), url)
-            except SegmentExists:
+                fd = os.open(_file_name(name), flags, 0o600, dir_fd=directory_fd)
+            except FileExistsError:
                 raise exists(url) from None
-            finally:
-                os.close(fd)
+            except PermissionError:
+                text = f"you may not create {url}: its directory is not writable for you"
+                raise PermissionDenied(text) from None
+            except OSError as error:
+                if error.errno in nameless.NO_ROOM:
+                    raise nameless.full(url) from None
+                raise
+            os.fchmod(fd, mode)
+            return ShmSpace(fd, name, url, readonly=False)
 
     def open(self, name: str, *, readonly: bool, owner: str | None) -> Space:
         """Open one."""

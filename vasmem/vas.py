@@ -64,8 +64,7 @@ class Vas(Mapping[str, str]):
     def create(cls, name: str, *, mode: int = MODE) -> Vas:
         """Make an empty one and attach it. Raises SegmentExists, BackendUnavailable."""
         target, keeper = _keeper(name)
-        keeper.create(target.path, mode=mode)
-        return cls.attach(name)
+        return cls(target, keeper.create(target.path, mode=mode), readonly=False)
 
     @classmethod
     def attach(cls, name: str, *, readonly: bool = False, owner: str | None = None) -> Vas:

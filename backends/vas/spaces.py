@@ -21,19 +21,21 @@ SCHEME = "vas://"
 class KernelSpaces:
     """Fulfils `vasmem.backends.spaces.Spaces`."""
 
-    def create(self, name: str, *, mode: int) -> None:
-        """Make an empty one."""
+    def create(self, name: str, *, mode: int) -> Space:
+        """Make an empty one and open it."""
         check_name(name, "a VAS")
         check_mode(mode, SCHEME + name)
         with device() as vas:
             made = vas.call(calls.CREATE, calls.Create(kind=calls.SPACE, mode=mode, dax_fd=-1))
             try:
                 wanted = calls.Publish(fd=made.fd, lock_fd=-1, name=name.encode())
-                vas.call(calls.PUBLISH, wanted)
-            except FileExistsError:
-                raise exists(SCHEME + name) from None
-            finally:
+                number = vas.call(calls.PUBLISH, wanted).id
+            except BaseException as error:
                 os.close(made.fd)
+                if isinstance(error, FileExistsError):
+                    raise exists(SCHEME + name) from None
+                raise
+        return KernelSpace(made.fd, number, name, readonly=False)
 
     def open(self, name: str, *, readonly: bool, owner: str | None) -> Space:
         """Open one."""

@@ -104,7 +104,7 @@ def test_module(machine: Machine) -> None:
         "[ $(cat /sys/module/vas/refcnt) = 0 ]",
         f"({suite})",
         "[ $(wc -l </proc/vas) = 1 ]",
-        "rmmod vas",
+        "/sbin/rmmod vas",
         f"! dmesg | grep -E '{TROUBLE}'",
     )
     print(machine.run(" && ".join(steps)))
