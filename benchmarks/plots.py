@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import attach, harness, machine, paired, space, together, ycsb
+from . import attach, clients, harness, machine, paired, space, together, ycsb
 
 Result = dict[str, Any]
 Figures = Sequence[Sequence[float]]
@@ -181,12 +181,31 @@ def of_together(result: Result, figure: Figure) -> str:
     return "a process a core; private: nothing is shared, so what it loses is the machine's doing"
 
 
+def of_clients(result: Result, figure: Figure) -> str:
+    panels = figure.subplots(1, len(clients.READ_SHARES), sharey=True)
+    colours = {"redis-py": COLOURS["lmdb"], "vasmem": COLOURS["vasmem"]}
+    for axes, share in zip(panels, clients.READ_SHARES, strict=True):
+        for store, rates in result["rates"].items():
+            thousands = [rates[f"{count} {share}"] / 1e3 for count in result["clients"]]
+            colour = colours.get(store, SECOND)
+            axes.plot(result["clients"], thousands, marker="o", color=colour, label=store)
+        axes.set_yscale("log")
+        axes.set_xticks(result["clients"])
+        axes.grid(axis="both")
+        axes.set_title(f"{share:.0%} reads")
+        axes.set_xlabel("clients", fontsize=9, color="0.4")
+    panels[0].set_ylabel("thousand commands a second")
+    panels[0].legend(loc="center", fontsize=8)
+    return "GET and SET of 4-byte values, all clients together"
+
+
 DRAWINGS: dict[str, tuple[Callable[[Result, Figure], str], tuple[float, float]]] = {
     "paired": (of_paired, (11, 4.6)),
     "ycsb": (of_ycsb, (11, 3.6)),
     "attach": (of_attach, (7, 4)),
     "space": (of_space, (7, 3.6)),
     "together": (of_together, (11, 3.8)),
+    "clients": (of_clients, (11, 3.8)),
 }
 
 

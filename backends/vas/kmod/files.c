@@ -8,7 +8,6 @@
  * Without its name a memory is the file system's again: then nothing of it leads into the module.
  */
 #include <linux/cred.h>
-#include <linux/dax.h>
 #include <linux/falloc.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>

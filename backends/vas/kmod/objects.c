@@ -4,10 +4,8 @@
 #include <linux/dcache.h>
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/hashtable.h>
 #include <linux/module.h>
 #include <linux/slab.h>
-#include <linux/stringhash.h>
 #include <linux/xarray.h>
 
 #include "compat.h"

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Holder, Result};
 use crate::host::{Host, Patience};
+use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Relaxed, Release},
@@ -133,6 +134,16 @@ impl Host for OsHost {
 /// # Errors
 /// `Os` if the system does not tell.
 pub fn boot_id() -> Result<[u64; 2]> {
+    // No process outlives its boot.
+    static KNOWN: OnceLock<[u64; 2]> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let found = read_boot_id()?;
+    Ok(*KNOWN.get_or_init(|| found))
+}
+
+fn read_boot_id() -> Result<[u64; 2]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let half = |range| u64::from_str_radix(digits.get(range).unwrap_or(""), 16).ok();
