@@ -23,6 +23,7 @@ RUNS = {
     "together": (*TINY, "--seconds", "0.05"),
     "transactions": (*TINY, "--transactions", "200"),
     "typed": (*TINY, "--batch", "1000"),
+    "vas": ("--rounds", "1"),
     "ycsb": (*TINY, "--operations", "2000"),
 }
 DRAWN = ("attach", "paired", "space", "together", "ycsb")
