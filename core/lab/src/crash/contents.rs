@@ -4,9 +4,10 @@ use super::image::Attached;
 use crate::alone::Impatient;
 use std::ops::Bound;
 use vasmem_engine::access::Peek;
-use vasmem_engine::{Error, Host, Kind, Memory, Result, directory};
+use vasmem_engine::{Error, Host, Kind, Memory, Owner, Result, directory};
+use vasmem_structs::btree::Columns;
 use vasmem_structs::hashmap::Cursor;
-use vasmem_structs::{Array, BTree, HashMap};
+use vasmem_structs::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// One number for all contents: equal ones have the same, others hardly ever.
@@ -61,6 +62,36 @@ fn visit(segment: &Attached<'_>, mut each: impl FnMut(&str, &[u8], &[u8])) -> Re
                     let array = Array::of(peek, &named)?;
                     each(name, b"rows", &rows(&array, peek)?);
                 }
+                Kind::TYPED => {
+                    let map = TypedMap::of(peek, &named)?;
+                    each(name, b"length", &map.len(peek)?.to_le_bytes());
+                    typed_items(&map, peek, |key, value| each(name, key, value))?;
+                }
+                Kind::TYPED_TREE => {
+                    let tree = BTree::of(peek, &named)?;
+                    each(name, b"length", &tree.len(peek)?.to_le_bytes());
+                    let columns = columns(&tree, peek)?;
+                    each(name, &columns.keys, &columns.values);
+                }
+                Kind::QUEUE_HEADER => {
+                    let queue = Queue::of(peek, &named)?;
+                    let (ready, leases) = queue.counts(peek)?;
+                    each(name, b"ready", &ready.to_le_bytes());
+                    for owner in leases {
+                        each(name, b"lease", &words_of(owner));
+                    }
+                    for (number, item) in (0u64..).zip(queue.items(peek)?) {
+                        each(name, &number.to_le_bytes(), &item);
+                    }
+                }
+                Kind::LOCK => {
+                    let owner = Lock::of(peek, &named)?.owner(peek)?;
+                    each(name, b"owner", &words_of(owner));
+                }
+                Kind::COUNTER => {
+                    let number = Counter::of(peek, &named)?.get(peek)?;
+                    each(name, b"number", &number.to_le_bytes());
+                }
                 _ => return Err(Error::WrongKind),
             }
         }
@@ -95,6 +126,37 @@ fn tree_items<M: Memory, H: Host>(
         next = batch.next;
     }
     Ok(())
+}
+
+fn typed_items<M: Memory, H: Host>(
+    map: &TypedMap,
+    peek: &mut Peek<'_, M, H>,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> Result<()> {
+    let (key_bytes, value_bytes) = (map.form.key_bytes as usize, map.form.value_bytes as usize);
+    let mut cursor = Cursor::default();
+    while !cursor.is_done() {
+        let (keys, values, next) = map.scan(peek, cursor)?;
+        let values = values.chunks(value_bytes);
+        keys.chunks(key_bytes).zip(values).for_each(|(key, value)| each(key, value));
+        cursor = next;
+    }
+    Ok(())
+}
+
+fn columns<M: Memory, H: Host>(tree: &BTree, peek: &mut Peek<'_, M, H>) -> Result<Columns> {
+    let (mut columns, mut next) = (Columns::default(), Some(Bound::Unbounded));
+    while let Some(from) = next {
+        let from = from.as_ref().map(|key: &Vec<u8>| &key[..]);
+        let edges = (from, Bound::Unbounded);
+        next = tree.scan_inline(peek, edges, false, usize::MAX, &mut columns)?;
+    }
+    Ok(columns)
+}
+
+/// Two words; zeros for nobody.
+fn words_of(owner: Option<Owner>) -> Vec<u8> {
+    owner.map_or([0; 2], Owner::words).iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 fn rows<M: Memory, H: Host>(array: &Array, peek: &mut Peek<'_, M, H>) -> Result<Vec<u8>> {

@@ -9,6 +9,7 @@
 pub mod contents;
 pub mod explore;
 pub mod image;
+pub mod others;
 pub mod persists;
 pub mod run;
 pub mod workloads;

@@ -1,6 +1,7 @@
 //! What is done to a segment while it is recorded.
 
 use super::image::{Attached, Port};
+use super::others::{self, Act, Other};
 use crate::alone::{Alone, Impatient};
 use crate::random::Random;
 use vasmem_engine::lab::Point;
@@ -45,6 +46,8 @@ pub enum Step {
     Write(u64, u64),
     /// The array has so many rows from now on.
     Resize(u64),
+    /// A change of a structure of fixed shape.
+    Other(Other, Act),
 }
 
 use Step::{Create, Delete, Extend, Put, Remove, Resize, Write};
@@ -74,7 +77,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn named(name: &str, setup: Vec<Operation>, run: Vec<Operation>) -> Workload {
+    /// A plain one.
+    pub fn named(name: &str, setup: Vec<Operation>, run: Vec<Operation>) -> Workload {
         Workload {
             name: name.into(),
             heap_bytes: (24 * GRANULE, 24 * GRANULE),
@@ -151,6 +155,15 @@ pub fn all() -> Vec<Workload> {
     ] {
         all.push(Workload::named(text, rows(before), run));
     }
+    all.extend(others::all());
+    all.push(Workload::named(
+        "set: add, discard, add again",
+        [1, 2, 3].iter().fold(vec![vec![Create(Map)]], |mut setup, &key| {
+            setup.push(vec![Put(Map, key, 0)]);
+            setup
+        }),
+        vec![vec![Put(Map, 4, 0)], vec![Delete(Map, 2)], vec![Put(Map, 2, 0)]],
+    ));
     all.extend(whole_segments());
     all.extend(KILLS.iter().map(|&point| {
         let mut setup = some_keys(Map);
@@ -217,13 +230,14 @@ fn some_operation(random: &mut Random) -> Operation {
 
 fn some_step(random: &mut Random) -> Step {
     let (what, key) = (random.pick(&[Map, Tree]), random.below(5));
-    match random.below(16) {
+    match random.below(20) {
         0..=7 => Put(what, key, random.pick(&[0, 8, 24, 24, 60, 300, 600, 5000])),
         8..=10 => Delete(what, key),
         11 => Extend(1 + random.below(40) as usize),
         12 => Write(random.below(4), 1 + random.below(9)),
         13 => Resize(random.below(60)),
         14 => Remove(random.pick(&[Map, Tree, Rows])),
+        16.. => others::some(random),
         _ => Create(random.pick(&[Map, Tree, Rows])),
     }
 }
@@ -260,6 +274,7 @@ fn one(tx: &mut Tx<'_, '_>, step: Step, number: u64) -> Result<()> {
             Rows => change_rows(tx, at, step, &bytes),
         },
         Extend(_) | Write(..) | Resize(_) => change_rows(tx, at, step, &bytes),
+        Step::Other(other, act) => others::change(tx, other, act, number),
     }
 }
 
