@@ -48,7 +48,7 @@ def run(module: str, *words: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["btree", "flushes", "huge", "readers", "startup", "transactions", "typed"]
+    "module", ["btree", "flushes", "huge", "readers", "startup", "transactions", "typed", "vas"]
 )
 def test_it_runs_and_writes_its_result(module: str, tmp_path: Path) -> None:
     run(module, *RUNS[module], folder=tmp_path)
