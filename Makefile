@@ -96,10 +96,11 @@ mutations: ## Every seeded defect of the protocol must be noticed by a test; pri
 	@echo '== mutations'
 	$(CARGO) run --locked --package vasmem-lab -- mutations
 
-# The time is a limit for slow machines, the count one for slow code.
-lab: ## Recover, check and compare half a million states that power failures may leave
+# The time is a limit for slow machines, the counts are ones for slow code: it ends when it has them.
+lab: ## Recover, check and compare five million states that power failures may leave
 	@echo '== lab'
-	$(LAB) run --seconds 120 --least 500000 --seed 1 --threads $(shell nproc)
+	$(LAB) run --seconds 480 --least 5000000 --second 500000 --seed 1 \
+		--threads $(shell nproc)
 
 fuzz-smoke: ## Use mutated segments and redo records for a minute each
 	@echo '== fuzz'

@@ -164,16 +164,18 @@ fn create<'a>(workload: &Workload, image: &'a Image) -> Attached<'a> {
     Segment::new(port, Some(Alone { first: 0 }), geometry)
 }
 
-/// Tries each workload once, then random ones from `seed` on if there is one, until the plan's time
-/// is up; `each` is told of every outcome. Returns what all tried together.
+/// Tries each workload once, then random ones from `seed` on if there is one, until it is `enough`
+/// or the plan's time is up; `each` is told of every outcome. Returns what all tried together.
 pub fn search(
     workloads: &[Workload],
     seed: Option<u64>,
     threads: usize,
     plan: &Plan,
+    enough: impl Fn(&Tally) -> bool + Sync,
     each: impl Fn(&Outcome) + Sync,
 ) -> std::result::Result<Tally, String> {
     let (next, all) = (AtomicUsize::new(0), Mutex::new((Tally::default(), None)));
+    let is_enough = || enough(&all.lock().unwrap_or_else(|broken| broken.into_inner()).0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -182,8 +184,8 @@ pub fn search(
                     let number = seed.map(|seed| seed + index as u64);
                     let workload = match (workloads.get(index), number) {
                         (Some(workload), _) => workload.clone(),
-                        (None, Some(number)) => workloads::random(number),
-                        (None, None) => break,
+                        (None, Some(number)) if !is_enough() => workloads::random(number),
+                        (None, _) => break,
                     };
                     let outcome = explore(&workload, index as u64, plan);
                     let mut all = all.lock().unwrap_or_else(|broken| broken.into_inner());

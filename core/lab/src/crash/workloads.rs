@@ -77,6 +77,16 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// What it is about: the structure, several at once, or what came by chance.
+    pub fn group(name: &str) -> &str {
+        match name.split_once(": ") {
+            Some((structure, _)) => structure,
+            None if name.starts_with("random ") => "random",
+            None if name.starts_with("a kill ") => "kill",
+            None => "whole segment",
+        }
+    }
+
     /// A plain one.
     pub fn named(name: &str, setup: Vec<Operation>, run: Vec<Operation>) -> Workload {
         Workload {

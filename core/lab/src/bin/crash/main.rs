@@ -1,21 +1,25 @@
 //! Crash states of persistent memory: records what the structures do, builds what a power failure
 //! may leave, recovers it, and compares it with what was promised.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use vasmem_lab::crash::explore::{Tally, hush_findings};
 use vasmem_lab::crash::persists::{Verdict, score};
 use vasmem_lab::crash::run::{LIMITS, Outcome, Plan, search};
-use vasmem_lab::crash::workloads;
+use vasmem_lab::crash::workloads::{self, Workload};
 
 const USAGE: &str = "\
-usage: crash run [--seconds N] [--least N] [--seed N] [--threads N] [--only WORDS]
+usage: crash run [--seconds N] [--least N] [--second N] [--seed N] [--threads N] [--only WORDS]
        crash persists [--threads N] [--only WORDS]
   run        tries crash states; persists leaves each flush and drain out in turn
   --seconds  ends after so many seconds (60)
   --least    fewer distinct states are a failure (0)
-  --seed     random workloads from this one on, when all others are done
+  --second   fewer distinct states of a second crash are a failure (0)
+  --seed     random workloads from this one on, when all others are done, until there are as many
+             states as these two want; without them, until the time is up
   --threads  as many at a time (1)
   --only     only workloads, or functions, with these words in their names";
 
@@ -24,6 +28,7 @@ usage: crash run [--seconds N] [--least N] [--seed N] [--threads N] [--only WORD
 struct Options {
     seconds: Option<u64>,
     least: u64,
+    second: u64,
     seed: Option<u64>,
     threads: usize,
     only: String,
@@ -38,6 +43,7 @@ impl Options {
             match &name[..] {
                 "--seconds" => options.seconds = Some(number()?),
                 "--least" => options.least = number()?,
+                "--second" => options.second = number()?,
                 "--seed" => options.seed = Some(number()?),
                 "--threads" => options.threads = number()?.max(1) as usize,
                 "--only" => options.only = value.clone(),
@@ -48,13 +54,24 @@ impl Options {
     }
 }
 
-fn tell(outcome: &Outcome) {
-    let Tally { exist, drawn, distinct, second, exhausted, points } = outcome.tally;
+fn row(name: &str, tally: &Tally) {
+    let Tally { exist, drawn, distinct, second, exhausted, points } = *tally;
     println!(
-        "{:<45} {exist:9.3e} exist, {drawn} drawn, {distinct} distinct, {second} of them second, \
-         all of {exhausted} of {points} points",
-        outcome.name
+        "| {name:<45} | {exist:9.3e} | {drawn:>9} | {distinct:>9} | {second:>9} | {exhausted:>6} | \
+         {points:>6} |"
     );
+}
+
+fn heading(what: &str) {
+    println!(
+        "| {what:<45} | {:>9} | {:>9} | {:>9} | {:>9} | {:>6} | {:>6} |",
+        "exist", "drawn", "distinct", "second", "points", "of"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+}
+
+fn tell(outcome: &Outcome) {
+    row(&outcome.name, &outcome.tally);
     for failure in &outcome.failures {
         let name = &outcome.name;
         println!("FAILURE in {name}, crash {}: {}", failure.crashes, failure.what);
@@ -73,20 +90,31 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let failed = AtomicU64::new(0);
     let mut chosen = workloads::all();
     chosen.retain(|workload| workload.name.contains(&options.only));
-    let tally = search(&chosen, options.seed, options.threads, &plan, |outcome| {
-        let failures = outcome.failures.len() as u64;
-        failed.fetch_add(failures, Relaxed);
+    heading("workload");
+    let wants = options.least.max(options.second) > 0;
+    let has_all = |tally: &Tally| tally.distinct >= options.least && tally.second >= options.second;
+    let groups = Mutex::new(BTreeMap::<String, Tally>::new());
+    let enough = |tally: &Tally| wants && has_all(tally);
+    let tally = search(&chosen, options.seed, options.threads, &plan, enough, |outcome| {
+        failed.fetch_add(outcome.failures.len() as u64, Relaxed);
         tell(outcome);
+        let mut groups = groups.lock().unwrap_or_else(|broken| broken.into_inner());
+        groups.entry(Workload::group(&outcome.name).into()).or_default().add(&outcome.tally);
     })?;
-    let failed = failed.into_inner();
+    let (failed, groups) = (failed.into_inner(), groups.into_inner());
+    println!();
+    heading("group");
+    groups.unwrap_or_else(|broken| broken.into_inner()).iter().for_each(|(name, t)| row(name, t));
+    row("all", &tally);
     let Tally { distinct, second, .. } = tally;
     let a_second = distinct as f64 / begun.elapsed().as_secs_f64() / options.threads as f64;
     println!("{a_second:.0} states a second and thread");
-    if distinct < options.least {
-        println!("only {distinct} distinct states, at least {} are wanted", options.least);
+    if !has_all(&tally) {
+        let Options { least, second, .. } = options;
+        println!("too few: {least} distinct states are wanted, and {second} of second crashes");
     }
     println!("crash: {distinct} distinct states, {second} of second crashes, {failed} failures");
-    let good = failed == 0 && distinct >= options.least.max(1);
+    let good = failed == 0 && distinct > 0 && has_all(&tally);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
