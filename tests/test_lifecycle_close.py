@@ -32,6 +32,7 @@ SEGMENT_CALLS: dict[str, Callable[[vasmem.Segment], object]] = {
     "crash": lambda segment: segment.crash(),
     "nvm": lambda segment: segment.nvm(),
     "wear": lambda segment: segment.wear(),
+    "memory": lambda segment: segment.memory.area("area", 64),
 }
 MAP_CALLS: dict[str, Callable[[vasmem.HashMap], object]] = {
     "getitem": lambda users: users["k"],
