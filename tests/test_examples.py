@@ -58,5 +58,7 @@ def test_code_in_the_pages_runs(page: str, tmp_path: Path) -> None:
     program = tmp_path / "page.py"
     program.write_text("\n".join(blocks))
     run(program, cwd=tmp_path)
+    for vas in vasmem.vases():
+        vasmem.Vas.remove(vas.name)
     for left in vasmem.segments():
         vasmem.remove(left.name)
