@@ -24,6 +24,7 @@ __all__ = [
     "Counter",
     "Cursor",
     "Damaged",
+    "Domain",
     "FormatMismatch",
     "HashMap",
     "Items",
@@ -41,6 +42,7 @@ __all__ = [
     "SegmentNotFound",
     "Set",
     "Sorted",
+    "Switch",
     "Tape",
     "TypedMap",
     "VasmemError",
@@ -54,6 +56,7 @@ __all__ = [
     "encode_value",
     "features",
     "flush_method",
+    "has_keys",
     "is_dax",
     "leave_all",
 ]
@@ -148,7 +151,7 @@ class _Info(TypedDict):
 @final
 class Domain:
     def __new__(cls, by_keys: bool) -> Self: ...
-    def adopt(self, segment: Segment, /) -> None: ...
+    def adopt(self, segment: Segment) -> None: ...
     def is_inside(self) -> bool: ...
     def is_current(self) -> bool: ...
 
