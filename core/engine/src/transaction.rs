@@ -101,12 +101,18 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Bytes of the segment as this transaction is going to leave them.
     #[inline]
     fn written(&self, views: &[Touched], at: Offset, into: &mut [u8]) {
+        self.published(views, at, into);
+        self.lane.buffers.writes.lay_over(at, into);
+    }
+
+    /// Bytes of the segment as all others see them.
+    #[inline]
+    fn published(&self, views: &[Touched], at: Offset, into: &mut [u8]) {
         self.segment.memory.copy_out(at, into);
         for view in views.iter().filter_map(|view| self.close_view(view)) {
             self.peek().overlay(view, at, into);
             self.check_overlay(view);
         }
-        self.lane.buffers.writes.lay_over(at, into);
     }
 
     #[inline(always)]
@@ -359,6 +365,14 @@ impl<'a, M: Memory, H: Host> Transaction<'a, M, H> {
     /// Whether this transaction writes or fills anything between `at` and `end`.
     pub fn changes_between(&self, at: Offset, end: Offset) -> bool {
         self.lane.buffers.changes_between(at, end)
+    }
+
+    /// What a word that this transaction is going to change is for all others.
+    pub fn replaced(&self, view: &Touched, at: Offset) -> Option<u64> {
+        self.lane.buffers.writes.find(at)?;
+        let mut word = [0; 8];
+        self.published(std::slice::from_ref(view), at, &mut word);
+        Some(u64::from_le_bytes(word))
     }
 
     /// Moves the counter of a node that was noted, and of which no word changes.

@@ -42,7 +42,7 @@ fn extend(array: &Array, tx: &mut Tx<'_>, bytes: usize) -> Result<()> {
 
 const LARGE: (u64, u64) = (5 << 10, 1 << 10);
 
-const CHANGES: [Change; 11] = [
+const CHANGES: [Change; 13] = [
     Change { name: "a row", rows: (100, 8), run: |array, tx| put(array, tx, &[(16, 24)]) },
     Change {
         name: "rows of several stripes",
@@ -67,6 +67,23 @@ const CHANGES: [Change; 11] = [
     Change { name: "grow in place", rows: (4000, 8), run: |array, tx| extend(array, tx, 9000) },
     Change { name: "cut", rows: (1000, 8), run: |array, tx| array.resize(tx, 900) },
     Change { name: "cut, and move", rows: (9000, 8), run: |array, tx| array.resize(tx, 3) },
+    Change {
+        name: "cut, and append less",
+        rows: (1000, 8),
+        run: |array, tx| {
+            array.resize(tx, 900)?;
+            extend(array, tx, 400)
+        },
+    },
+    Change {
+        name: "cut, and append more, twice",
+        rows: (1000, 3),
+        run: |array, tx| {
+            array.resize(tx, 900)?;
+            array.resize(tx, 920)?;
+            extend(array, tx, 3000)
+        },
+    },
     Change {
         name: "many at once",
         rows: (300, 8),

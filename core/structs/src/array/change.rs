@@ -92,10 +92,11 @@ impl Array {
     ) -> Result<()> {
         let total = size(length, self.row_bytes)?;
         let behind = (state.length * self.row_bytes).next_multiple_of(8);
-        let untouched = !tx.changes_between(
-            state.data + behind,
-            state.data + total.next_multiple_of(8).max(behind),
-        );
+        let untouched = !self.has_cut(tx, state)
+            && !tx.changes_between(
+                state.data + behind,
+                state.data + total.next_multiple_of(8).max(behind),
+            );
         if length <= state.capacity && untouched {
             return self.lengthen_here(tx, state, length, content);
         }
@@ -112,6 +113,17 @@ impl Array {
             Err(Error::Full { .. }) => self.rebuild(tx, state, length, block_bytes(total), content),
             done => done,
         }
+    }
+
+    /// Whether this transaction has cut off rows that all others still see behind the last one (A3).
+    fn has_cut<M: Memory, H: Host>(
+        &self,
+        tx: &Transaction<'_, M, H>,
+        state: &State<Touched>,
+    ) -> bool {
+        let replaced = |word| tx.replaced(&state.head, self.node + word);
+        let has_moved = replaced(header::DATA).is_some_and(|data| data != state.data);
+        !has_moved && replaced(header::LENGTH).is_some_and(|length| length > state.length)
     }
 
     /// Appends rows to a block that has room, in which this transaction has not written there yet.
