@@ -334,6 +334,19 @@ def test_transactions(segment: vasmem.Segment) -> None:
     assert (array.read() == 2).all()
 
 
+def test_what_a_transaction_undoes_was_not_given_away(segment: vasmem.Segment) -> None:
+    with segment.transaction():
+        segment.array("a", (57, 700), "u1")
+        with pytest.raises(ZeroDivisionError), segment.transaction():
+            del segment["a"]
+            # A run for it must not take what the first array gets back.
+            segment.array("a", 256, "u1")
+            raise ZeroDivisionError
+        segment["a"].update(3, 7)
+    assert segment["a"].shape == (57, 700)
+    assert segment["a"][3].tolist() == [7] * 700
+
+
 def test_read_only(make: Make) -> None:
     segment = make()
     array = segment.array("array", 10, "i8")

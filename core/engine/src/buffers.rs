@@ -51,6 +51,9 @@ pub(crate) struct Commute {
     pub set: u64,
     pub clear: u64,
     pub add: u64,
+    /// Bits that it was going to set once. Going back to a savepoint may want them again, so nobody
+    /// takes for granted that they are free.
+    pub cancelled: u64,
     /// What the granule must still be, if the word belongs to a run's descriptor: an empty run may
     /// have become another kind since the block was chosen.
     pub run: Option<Kind>,
@@ -250,7 +253,8 @@ impl Buffers {
             None => {
                 let entry = self.entry(node, mode);
                 let run = None;
-                self.commutes.push(Commute { entry, at, set: 0, clear: 0, add: 0, run });
+                let none = Commute { entry, at, set: 0, clear: 0, add: 0, cancelled: 0, run };
+                self.commutes.push(none);
                 self.commutes.len() - 1
             }
         };
@@ -264,6 +268,7 @@ impl Buffers {
         let cancelled = commute.set & mask;
         if cancelled != 0 {
             commute.set &= !cancelled;
+            commute.cancelled |= cancelled;
             self.changes += 1;
         }
         mask & !cancelled

@@ -265,7 +265,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn make_absolute(&mut self) -> Result<()> {
         let memory = &self.segment.memory;
         let Buffers { commutes, writes, .. } = &mut self.lane.buffers;
-        for &Commute { entry, at, set, clear, add, run } in commutes.iter() {
+        for &Commute { entry, at, set, clear, add, run, .. } in commutes.iter() {
             let known = writes.find(at);
             let now = known.map_or_else(|| memory.load(at, Relaxed), |i| writes.value(i));
             if let Some(kind) = run {

@@ -388,14 +388,14 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         })
     }
 
-    /// Whether this transaction itself has taken or freed the granule (T2). Of an extent that it
-    /// made and freed again only the descriptor tells, which it is going to write.
+    /// Whether this transaction itself has taken or freed the granule (T2). One of an extent that it
+    /// made and freed again stays taken: going back to a savepoint may make the extent again.
     fn is_taken(&self, place: Place) -> bool {
         self.touches(place)
             || self.gathered().any(|buffers| {
                 buffers.commutes.find(place.map_word).is_some_and(|i| {
-                    let Commute { set, clear, .. } = buffers.commutes[i];
-                    (set | clear) & 1 << place.map_bit != 0
+                    let Commute { set, clear, cancelled, .. } = buffers.commutes[i];
+                    (set | clear | cancelled) & 1 << place.map_bit != 0
                 })
             })
     }
