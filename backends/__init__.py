@@ -7,6 +7,7 @@ of their URLs, that leads to a class without arguments fulfilling `vasmem.backen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,19 +22,27 @@ from vasmem.backends.base import Attributes, Backend, Opened
 from vasmem.backends.dax import DaxBackend
 from vasmem.backends.file import FileBackend
 from vasmem.backends.shm import ShmBackend
-from vasmem.backends.vas import VasBackend
 from vasmem.errors import BackendUnavailable
 
 __all__ = ["Attributes", "Backend", "Opened", "available", "get"]
 
 GROUP = "vasmem.backends"
+
+
+def _vas() -> Backend:
+    # Imported where it is needed, as most programs use no kernel module.
+    from vasmem.backends.vas import VasBackend
+
+    return VasBackend()
+
+
 # Named here and not by entry points: found without reading the metadata of every distribution, and
 # not replaceable by another package.
-_OWN: dict[str, type[Backend]] = {
+_OWN: dict[str, Callable[[], Backend]] = {
     "shm": ShmBackend,
     "file": FileBackend,
     "dax": DaxBackend,
-    "vas": VasBackend,
+    "vas": _vas,
 }
 
 

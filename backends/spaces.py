@@ -8,6 +8,7 @@ group and mode say who may read and change it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -91,25 +92,18 @@ class ShmSpaces:
     """VASes as files in the directory of the shm segments."""
 
     def create(self, name: str, *, mode: int) -> Space:
-        """Make an empty one; a process killed in between leaves one that its owner alone may use.
-
-        An empty file is complete as soon as it is there.
-        """
+        """Make an empty one, which has its name when it has its mode."""
         with _directory(name) as (directory_fd, url):
             check_mode(mode, url)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = nameless.make(directory_fd, mode, url)
             try:
-                fd = os.open(_file_name(name), flags, 0o600, dir_fd=directory_fd)
-            except FileExistsError:
-                raise exists(url) from None
-            except PermissionError:
-                text = f"you may not create {url}: its directory is not writable for you"
-                raise PermissionDenied(text) from None
-            except OSError as error:
-                if error.errno in nameless.NO_ROOM:
-                    raise nameless.full(url) from None
+                fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+                nameless.link(directory_fd, fd, _file_name(name), url)
+            except BaseException as error:
+                os.close(fd)
+                if isinstance(error, SegmentExists):
+                    raise exists(url) from None
                 raise
-            os.fchmod(fd, mode)
             return ShmSpace(fd, name, url, readonly=False)
 
     def open(self, name: str, *, readonly: bool, owner: str | None) -> Space:
@@ -171,7 +165,7 @@ class ShmSpace:
         self._members: dict[str, bool] = {}
 
     def members(self) -> dict[str, bool]:
-        """What the lines come to; only those that are new are read."""
+        """What the lines come to, which are read again when there are more."""
         size = os.fstat(self._fd).st_size
         if size > self._read_bytes:
             # The last may still be being written, or have been cut off by a kill.

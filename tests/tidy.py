@@ -59,7 +59,8 @@ PYTHON_ARROWS = {
         "sets",
         "vas",
     },
-    "vasmem.vas": {"_core", "backends", "errors", "names", "opening", "segment"},
+    "vasmem.attachment": set(),
+    "vasmem.vas": {"_core", "attachment", "backends", "errors", "names", "opening", "segment"},
     "vasmem.errors": {"_core"},
     "vasmem.codec": {"_arrays", "_core"},
     "vasmem._arrays": {"_core"},
@@ -75,6 +76,7 @@ PYTHON_ARROWS = {
     "vasmem.huge": set(),
     "vasmem.segment": {
         "_core",
+        "attachment",
         "array",
         "btree",
         "counter",

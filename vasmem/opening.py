@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import copyreg
+from collections.abc import Callable
 from dataclasses import astuple
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from vasmem import _core, backends
 from vasmem.backends import Opened
@@ -22,8 +23,8 @@ SIZE_MAX = "64G"
 MODE = 0o600
 # An Emulation as the core takes it.
 Model: TypeAlias = "tuple[int, int, int]"
-# `open` attaches or creates; it starts over when others create and remove that name meanwhile.
 _TRIES_MAX = 100
+T = TypeVar("T")
 # A program that ends without closing leaves its files clean all the same.
 atexit.register(_core.leave_all)
 
@@ -116,23 +117,30 @@ def open(
 
     What exists keeps its own sizes and mode.
     """
+    return attach_or_create(
+        name,
+        lambda: attach(name, owner=owner, promise=promise, huge_pages=huge_pages, emulate=emulate),
+        lambda: create(
+            name,
+            size=size,
+            max_size=max_size,
+            mode=mode,
+            promise=promise,
+            huge_pages=huge_pages,
+            emulate=emulate,
+        ),
+    )
+
+
+def attach_or_create(name: str, attaching: Callable[[], T], creating: Callable[[], T]) -> T:
+    """What one of them gives; starts over while others create and remove that name."""
     for _ in range(_TRIES_MAX):
         try:
-            return attach(
-                name, owner=owner, promise=promise, huge_pages=huge_pages, emulate=emulate
-            )
+            return attaching()
         except SegmentNotFound:
             pass
         try:
-            return create(
-                name,
-                size=size,
-                max_size=max_size,
-                mode=mode,
-                promise=promise,
-                huge_pages=huge_pages,
-                emulate=emulate,
-            )
+            return creating()
         except SegmentExists:
             pass
     raise VasmemError(f"{name!r} is created and removed by others all the time; try again later")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from vasmem import _core, transactions
+from vasmem.attachment import Attachment
 from vasmem.btree import BTree
 from vasmem.counter import Counter
 from vasmem.emulated import Emulated
@@ -34,7 +35,7 @@ R = TypeVar("R")
 Structure: TypeAlias = "HashMap[Any, Any] | BTree[Any, Any] | TypedHashMap"
 
 
-class Segment(Emulated, HasMemory, Mapping[str, Any]):
+class Segment(Emulated, HasMemory, Attachment, Mapping[str, Any]):
     """An attached segment, and the mapping of its structures by name.
 
     Made by `create`, `open` and `attach`. `close`, or leaving the `with` block, ends it.
@@ -311,12 +312,13 @@ class Segment(Emulated, HasMemory, Mapping[str, Any]):
 
     def info(self) -> dict[str, Any]:
         """Facts for people, in plain dicts and lists; all but the sizes may change meanwhile.
+
         `size`, `max_size`, `used`, `incarnation`, `lanes_used` are numbers, and so is `huge`, the
-        bytes that this process reaches by huge pages; `attached` is the
-        number of the pids in `writers`. `structures`: dicts of `name`, `kind`, `length`, `load`.
-        `lanes`: dicts of `lane`, `pid`, and `alive`, which is None for a read-only attachment.
-        `heap`: bytes used and free, the largest free piece, and `classes`, dicts of blocks of one
-        size. Walks the whole heap, and stops nobody.
+        bytes that this process reaches by huge pages; `attached` is the number of the pids in
+        `writers`. `structures`: dicts of `name`, `kind`, `length`, and `load`, the part of its
+        slots in use. `lanes`: dicts of `lane`, `pid`, and `alive`, which is None for a read-only
+        attachment. `heap`: bytes used and free, the largest free piece, and `classes`, dicts of
+        blocks of one size. Walks the whole heap, and stops nobody.
         """
         facts = {"name": self.name, "backend": self._target.backend, "promises": str(self.promises)}
         return {**facts, "huge": huge_bytes(self._core.base_address), **self._core.info()}
@@ -328,19 +330,6 @@ class Segment(Emulated, HasMemory, Mapping[str, Any]):
     def close(self) -> None:
         """End this attachment; the segment and its name stay. Closing twice does nothing."""
         self._core.close()
-
-    def __enter__(self) -> Segment:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # A mapping compares by content; two attachments are the same only if they are one object.
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def __repr__(self) -> str:
         access = "read-only " if self.readonly else ""

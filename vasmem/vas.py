@@ -9,24 +9,23 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vasmem import _core
+from vasmem.attachment import Attachment
 from vasmem.backends import get
-from vasmem.backends.spaces import ShmSpaces, Space, Spaces
-from vasmem.backends.vas.spaces import KernelSpaces
-from vasmem.errors import BackendUnavailable, SegmentExists, SegmentNotFound, VasmemError
+from vasmem.errors import BackendUnavailable, VasmemError
 from vasmem.names import Target, parse_name
-from vasmem.opening import attach
+from vasmem.opening import attach, attach_or_create
 from vasmem.segment import Segment
+
+if TYPE_CHECKING:
+    from vasmem.backends.spaces import Space, Spaces
 
 MODE = 0o600
 TIMEOUT_S = 10.0
-# `open` attaches or creates; it starts over when others create and remove that name meanwhile.
-_TRIES_MAX = 100
 # What keeps the threads outside where the processor has no protection keys.
 WithoutKeys = Literal["process", "refuse"]
-_KEEPERS: dict[str, type[Spaces]] = {"shm": ShmSpaces, "vas": KernelSpaces}
 _handles: weakref.WeakSet[Vas] = weakref.WeakSet()
 
 
@@ -40,7 +39,7 @@ class VasInfo:
     segments: dict[str, str] | None
 
 
-class Vas(Mapping[str, str]):
+class Vas(Attachment, Mapping[str, str]):
     """A named set of segments: a mapping of their names to "read-write" or "read-only".
 
     Made by `create`, `open` and `attach`. `vas://trading` is kept by the kernel module and holds
@@ -79,16 +78,9 @@ class Vas(Mapping[str, str]):
     @classmethod
     def open(cls, name: str, *, mode: int = MODE, owner: str | None = None) -> Vas:
         """Attach the one of that name, or make it with `mode`."""
-        for _ in range(_TRIES_MAX):
-            try:
-                return cls.attach(name, owner=owner)
-            except SegmentNotFound:
-                pass
-            try:
-                return cls.create(name, mode=mode)
-            except SegmentExists:
-                pass
-        raise VasmemError(f"{name!r} is created and removed by others all the time; try again")
+        return attach_or_create(
+            name, lambda: cls.attach(name, owner=owner), lambda: cls.create(name, mode=mode)
+        )
 
     @staticmethod
     def remove(name: str) -> None:
@@ -231,19 +223,6 @@ class Vas(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._space.members())
 
-    def __enter__(self) -> Vas:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # Two attachments are the same only if they are one object.
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
     def __repr__(self) -> str:
         return f"<Vas {self.name!r}>"
 
@@ -267,7 +246,7 @@ class SwitchedIn(Mapping[str, Segment]):
 def vases() -> list[VasInfo]:
     """All VASes that exist now, those of the kernel if it has the module."""
     found = []
-    for scheme, keeper in _KEEPERS.items():
+    for scheme, keeper in _keepers().items():
         try:
             attributes = list(keeper().list())
         except BackendUnavailable:
@@ -291,11 +270,20 @@ def _members(name: str) -> dict[str, str] | None:
         return None
 
 
+def _keepers() -> dict[str, type[Spaces]]:
+    # Loaded when they are used, as most programs use no VAS.
+    from vasmem.backends.spaces import ShmSpaces
+    from vasmem.backends.vas.spaces import KernelSpaces
+
+    return {"shm": ShmSpaces, "vas": KernelSpaces}
+
+
 def _keeper(name: str) -> tuple[Target, Spaces]:
     target = parse_name(name)
-    if target.backend not in _KEEPERS:
+    keeper = _keepers().get(target.backend)
+    if keeper is None:
         raise ValueError(
             f"{name!r} cannot name a VAS: write 'trading', or 'vas://trading' for one that the "
             "kernel module keeps"
         )
-    return target, _KEEPERS[target.backend]()
+    return target, keeper()

@@ -388,8 +388,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         })
     }
 
-    /// Whether this transaction itself has taken or freed the granule (T2). One of an extent that it
-    /// made and freed again stays taken: going back to a savepoint may make the extent again.
+    /// Whether this transaction itself has taken or freed the granule (T2). One of an extent that
+    /// it made and freed again stays taken: going back to a savepoint may make the extent again.
     fn is_taken(&self, place: Place) -> bool {
         self.touches(place)
             || self.gathered().any(|buffers| {

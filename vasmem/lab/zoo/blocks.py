@@ -99,40 +99,36 @@ class Queue(Structure):
     def turn(self, queue: Area) -> None:
         """The last becomes the first: cut the links durably before they lead back."""
         first = queue.load(0)
-        other = 3 - first
         if self.has("endless-recovery"):
+            other = 3 - first
             queue.store(line(other), first)
             queue.store(line(first), 0)
             queue.store(0, other)
             queue.flush(line(other))
             queue.flush(line(first))
+            queue.persist(0)
         else:
             queue.store(line(3), first)  # a note of who was first
             queue.persist(line(3))
-            queue.store(line(first), 0)
-            queue.persist(line(first))
-            queue.store(line(other), first)
-            queue.persist(line(other))
-            queue.store(0, other)
-            queue.persist(0)
-            queue.store(line(3), 0)
-            queue.persist(line(3))
-            return
+            self._put_behind(queue, first)
+
+    def _put_behind(self, queue: Area, first: int) -> None:
+        """Put the one that was first behind the other, each step durable before the next."""
+        other = 3 - first
+        queue.store(line(first), 0)
+        queue.persist(line(first))
+        queue.store(line(other), first)
+        queue.persist(line(other))
+        queue.store(0, other)
         queue.persist(0)
+        queue.store(line(3), 0)
+        queue.persist(line(3))
 
     def recover(self, queue: Area) -> None:
         """Walk to the end, and put the links right if there is a note."""
         note = queue.load(line(3))
         if note:
-            other = 3 - note
-            queue.store(line(note), 0)
-            queue.persist(line(note))
-            queue.store(line(other), note)
-            queue.persist(line(other))
-            queue.store(0, other)
-            queue.persist(0)
-            queue.store(line(3), 0)
-            queue.persist(line(3))
+            self._put_behind(queue, note)
         number = queue.load(0)
         while number:
             number = queue.load(line(number))
