@@ -1,6 +1,7 @@
 """Add up the results in the log of `make test`; the last line is `N passed, N failed`.
 
-A stage that should have run tests and passed none is a failure, too.
+What failed is named before it, since a log is often read from its end. A stage that should have
+run tests and passed none is a failure, too.
 """
 
 import re
@@ -12,6 +13,12 @@ PYTEST = re.compile(r"^=+ (.*) in [\d.]+s.* =+$")
 MUTATIONS = re.compile(r"^mutations: (\d+) caught, (\d+) missed$")
 FUZZ = re.compile(r"^fuzz \w+: (\d+) inputs, (\d+) failures\b")
 CRASH = re.compile(r"^crash: (\d+) distinct states, \d+ of second crashes, (\d+) failures$")
+# What cargo and pytest say of a test, and how it is repeated; `make` names the stage.
+FAILURE = re.compile(
+    r"test \S+ \.\.\. FAILED|thread '.*' panicked|"
+    r"(FAILED|ERROR) \S+::|E  +\S|replay: |make: \*\*\*|error[\[:]"
+)
+FAILURES_MAX = 60
 STAGE = re.compile(r"^== (\w+)$")
 STAGES = ("rust", "loom", "mutations", "lab", "fuzz", "python", "guest")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -43,6 +50,8 @@ def main(log: str, status: str) -> int:
         failed += line_failed
         if stage in passed_by_stage:
             passed_by_stage[stage] += line_passed
+    for line in list(dict.fromkeys(filter(FAILURE.match, lines)))[:FAILURES_MAX]:
+        print(line[:200])
     empty = [stage for stage, passed in passed_by_stage.items() if passed == 0]
     if empty:
         print(f"no test passed in: {', '.join(empty)}")

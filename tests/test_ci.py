@@ -66,3 +66,16 @@ def test_count(changes: dict[str, list[str]], status: int, expected: str, tmp_pa
     )
     assert run.stdout.splitlines()[-1] == expected
     assert (run.returncode == 0) == expected.endswith(", 0 failed")
+
+
+def test_what_failed_is_named_at_the_end(tmp_path: Path) -> None:
+    failures = [
+        "FAILED tests/test_a.py::test_b - assert 1 == 2",
+        "make: *** [Makefile:9: rust] Error 1",
+    ]
+    log = tmp_path / "log"
+    log.write_text("\n".join(["== python", *failures, PYTEST_FAILED, "== guest", *["noise"] * 99]))
+    run = subprocess.run(
+        [sys.executable, COUNT, log, "2"], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.splitlines()[:2] == failures

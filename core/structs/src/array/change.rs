@@ -115,7 +115,7 @@ impl Array {
         }
     }
 
-    /// Whether this transaction has cut off rows that all others still see behind the last one (A3).
+    /// Whether this transaction cut off rows that all others still see behind the last one (A3).
     fn has_cut<M: Memory, H: Host>(
         &self,
         tx: &Transaction<'_, M, H>,
