@@ -86,10 +86,18 @@ impl Lines {
         if self.model == Model::FenceOnly {
             return contents.set(at, value);
         }
-        let line = self.lines.entry(unit).or_default();
-        let last = line.steps.iter().rev().find(|step| step.0 == at);
-        if last.map_or_else(|| contents.get(at), |step| step.1) != value {
-            line.steps.push((at, value));
+        let newest = |unit| {
+            let steps = self.lines.get(&unit).map_or(&[][..], |line: &Line| &line.steps[..]);
+            steps.iter().rev().find(|step| step.0 == at).map(|step| step.1)
+        };
+        // A word past the caches may persist before a store to it that waits for its line.
+        let over_a_store = unit == streamed(at) && newest(at & !(CACHE_LINE - 1)).is_some();
+        let changes = match newest(unit) {
+            Some(last) => last != value,
+            None => over_a_store || contents.get(at) != value,
+        };
+        if changes {
+            self.lines.entry(unit).or_default().steps.push((at, value));
         }
     }
 
