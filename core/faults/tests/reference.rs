@@ -91,8 +91,8 @@ fn naive(model: Model, trace: &[Event]) -> (BTreeSet<Outcome>, usize) {
         }
         count += 1;
         outcomes.insert(WORDS.map(|at| {
-            let kept = writes.iter().enumerate().filter(|&(number, it)| it.at == at && has(number));
-            kept.last().map_or(0, |(_, write)| write.value)
+            let mut kept = (0..writes.len()).filter(|&it| writes[it].at == at && has(it));
+            kept.next_back().map_or(0, |newest| writes[newest].value)
         }));
     }
     (outcomes, count)
