@@ -100,6 +100,11 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
         (segment, found) = (died.heir, died.found);
         events.extend(died.events);
     }
+    if !workload.relay.is_empty() {
+        events.extend(relay(workload, image, &segment.geometry, found)?);
+        image.roll_back(begin);
+        return Ok(events);
+    }
     let done = usize::from(workload.killed.is_some());
     for (number, operation) in (100..).zip(&workload.run[done..]) {
         image.record();
@@ -152,6 +157,28 @@ fn kill<'a>(
     let found = contents::digest(&heir)?;
     events.push(Event::Allow(vec![found]));
     Ok(Died { events, heir, found })
+}
+
+/// What several processes do, each believing that all lanes below its own live.
+fn relay(
+    workload: &Workload,
+    image: &Image,
+    geometry: &Geometry,
+    mut found: u64,
+) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for ((number, operation), &first) in (100..).zip(&workload.run).zip(&workload.relay) {
+        let segment = Segment::new(image.port(), Some(Alone { first }), *geometry);
+        image.record();
+        workloads::run(&segment, operation, number)?;
+        let more = image.recorded();
+        let next = contents::digest(&segment)?;
+        events.push(Event::Allow(vec![found, next]));
+        events.extend(more);
+        events.push(Event::Allow(vec![next]));
+        found = next;
+    }
+    Ok(events)
 }
 
 fn create<'a>(workload: &Workload, image: &'a Image) -> Attached<'a> {

@@ -74,6 +74,9 @@ pub struct Workload {
     pub run: Vec<Operation>,
     /// Where the process is killed in the first of these; another one finishes it, and goes on.
     pub killed: Option<Point>,
+    /// Lane of the process that does each of these, while those of lower lanes live; where it is
+    /// empty, one process does all.
+    pub relay: Vec<u16>,
 }
 
 impl Workload {
@@ -98,6 +101,7 @@ impl Workload {
             settled: true,
             run,
             killed: None,
+            relay: Vec::new(),
         }
     }
 }
@@ -120,7 +124,7 @@ fn rows(rows: usize) -> Vec<Operation> {
 
 /// Every kind of change at least once.
 pub fn all() -> Vec<Workload> {
-    let mut all = Vec::new();
+    let mut all = relays();
     for what in [Map, Tree] {
         let of = |text: &str| format!("{}: {text}", name(what));
         let mut add = |text: &str, setup, run| all.push(Workload::named(&of(text), setup, run));
@@ -199,6 +203,29 @@ const KILLS: [Point; 9] = [
     Point::Persisted,
     Point::Unlocked,
 ];
+
+/// Processes that change the same nodes one after the other, in any order of their lanes: the
+/// record of each is still there.
+fn relays() -> Vec<Workload> {
+    let mut setup = some_keys(Map);
+    setup.extend([vec![Create(Tree)], vec![Put(Tree, 2, 40)]]);
+    let of = |name: String, run: Vec<Operation>, relay: Vec<u16>| Workload {
+        relay,
+        ..Workload::named(&name, setup.clone(), run)
+    };
+    let one = vec![Put(Map, 2, 20)];
+    let both = vec![Put(Map, 2, 20), Put(Tree, 2, 36)];
+    let mut all = Vec::new();
+    for lanes in [[1, 0], [0, 1]] {
+        let relay = lanes.to_vec();
+        let name = format!("relay: lane {} before lane {}", lanes[0], lanes[1]);
+        all.push(of(name, vec![one.clone(), both.clone()], relay));
+    }
+    let thrice = vec![one.clone(), both, vec![Put(Tree, 2, 33)]];
+    let relay = vec![2, 1, 0];
+    all.push(of("relay: three lanes, the last one first".into(), thrice, relay));
+    all
+}
 
 /// Several structures at once, growth, a fresh segment, incarnations that start over.
 fn whole_segments() -> Vec<Workload> {
