@@ -213,12 +213,16 @@ impl Lines {
         }
     }
 
-    /// The lines of a state that hold neither nothing nor all of their steps, and those that lag.
+    /// The lines of a state that lag, and how many do not.
     pub fn describe(&self, state: &State) -> String {
         let mut words = Vec::new();
         for ((at, line), &kept) in self.lines.iter().zip(state) {
-            words.push(format!("line {:#x} has {kept} of {} stores", at & !1, line.steps.len()));
+            if kept < line.steps.len() {
+                let (at, steps) = (at & !1, line.steps.len());
+                words.push(format!("line {at:#x} has {kept} of {steps} stores"));
+            }
         }
+        words.push(format!("{} others have all", state.len() - words.len()));
         words.join(", ")
     }
 }

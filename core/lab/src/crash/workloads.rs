@@ -165,6 +165,8 @@ pub fn all() -> Vec<Workload> {
         ("array: append", 3, vec![vec![Extend(2)], vec![Extend(1)]]),
         ("array: append and move", 21, vec![vec![Extend(400)]]),
         ("array: cut and lengthen", 900, vec![vec![Resize(40)], vec![Resize(60)]]),
+        ("array: cut and append at once", 200, vec![vec![Resize(190), Extend(5)]]),
+        ("array: cut, append and cut again", 60, vec![vec![Resize(50), Extend(8), Resize(55)]]),
         ("array: remove", 20, vec![vec![Remove(Rows)], vec![Create(Rows)]]),
     ] {
         all.push(Workload::named(text, rows(before), run));
@@ -252,7 +254,8 @@ fn whole_segments() -> Vec<Workload> {
 /// One that follows from a seed.
 pub fn random(seed: u64) -> Workload {
     let mut random = Random::new(seed);
-    let mut setup: Vec<Operation> = vec![vec![Create(Map), Create(Tree)], vec![Create(Rows)]];
+    let mut setup: Vec<Operation> = vec![vec![Create(Map), Create(Tree)]];
+    setup.extend(rows(random.pick(&[0, 5, 60])));
     setup.extend((0..random.below(6)).map(|_| some_operation(&mut random)));
     let run = (0..1 + random.below(3)).map(|_| some_operation(&mut random)).collect();
     let mut workload = Workload::named(&format!("random {seed}"), setup, run);
