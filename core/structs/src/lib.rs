@@ -15,6 +15,7 @@ pub mod queue;
 pub mod record;
 pub mod root;
 pub mod salvage;
+mod shards;
 pub mod typed;
 
 pub use array::Array;

@@ -26,8 +26,6 @@ pub mod header {
 }
 /// Bytes of the header block.
 pub const HEADER_BYTES: u64 = 2048;
-/// Count shards: lines 1..=16 of the header, the count in their first word.
-pub const SHARDS: u64 = 16;
 /// Highest level of a root: more than any number of keys needs.
 pub const LEVEL_MAX: u8 = 15;
 /// Longest key.

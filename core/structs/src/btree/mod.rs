@@ -16,14 +16,15 @@ mod search;
 mod shape;
 mod verify;
 
-use layout::{HEADER_BYTES, SHARDS, header};
+use layout::{HEADER_BYTES, header};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
-use vasmem_engine::layout::{Kind, LINE};
+use vasmem_engine::layout::Kind;
 use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
 
 use crate::description;
 use crate::record::{self, Located};
+use crate::shards;
 pub use bulk::Pair;
 pub use index::{Stop, Walk};
 pub use inline::{Ahead, Columns, GROUP};
@@ -212,21 +213,7 @@ impl BTree {
     /// As `get`.
     pub fn len<A: Access>(&self, access: &mut A) -> Result<u64> {
         let (head, _) = self.header(access)?;
-        let mut count = 0u64;
-        for shard in 1..=SHARDS {
-            let line = self.node + shard * LINE;
-            let view = access.navigate(Some(&head), line, Kind::TREE_HEADER)?;
-            count = count.wrapping_add(access.word(&view, line + 8));
-            access.check(&view)?;
-        }
-        // Shards are read one after the other: under load their sum may be a little below zero.
-        if count > i64::MAX as u64 {
-            return Ok(0);
-        }
-        if count > access.limit() / self.form.least_bytes() {
-            return Err(access.broken(&head, Invariant::MapCount, self.node));
-        }
-        Ok(count)
+        shards::sum(access, &head, (self.node, Kind::TREE_HEADER), self.form.least_bytes())
     }
 
     /// Whether there is no key.
@@ -238,7 +225,6 @@ impl BTree {
     }
 
     fn count<M: Memory, H: Host>(&self, tx: &mut Transaction<'_, M, H>, by: i64) -> Result<()> {
-        let line = self.node + (1 + u64::from(tx.lane_id()) % SHARDS) * LINE;
-        tx.add(line, Kind::TREE_HEADER, line + 8, by as u64)
+        shards::add(tx, (self.node, Kind::TREE_HEADER), by)
     }
 }

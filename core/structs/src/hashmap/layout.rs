@@ -6,6 +6,7 @@
 //! key stands once. **M4** whoever takes a table's entry away frees all of its buckets.
 
 use crate::record::{HEAD_BYTES, OFFSET_MASK, RECORD_BYTES_MAX};
+use crate::shards::SHARDS;
 use vasmem_engine::Offset;
 use vasmem_engine::layout::{Kind, LINE};
 
@@ -24,8 +25,6 @@ pub mod header {
 }
 /// Bytes of the header block.
 pub const HEADER_BYTES: u64 = 4096;
-/// Count shards: lines 1..=16 of the header, the count in their first word.
-pub const SHARDS: u64 = 16;
 /// First line of the header that leads to directory pages 1, 2, ...
 const ROOT_LINE: u64 = 1 + SHARDS;
 /// Entries in a line.

@@ -14,11 +14,12 @@ mod scan;
 mod split;
 mod verify;
 
-use layout::{SHARDS, SMALL, header};
+use crate::shards;
+use layout::{SMALL, header};
 use std::ops::Range;
 use vasmem_engine::directory::{self, Named};
 use vasmem_engine::layout::{Kind, LINE};
-use vasmem_engine::{Access, Error, Host, Invariant, Memory, Offset, Result, Transaction};
+use vasmem_engine::{Access, Error, Host, Memory, Offset, Result, Transaction};
 
 pub use batch::{Foreseen, GROUP, Group};
 pub(crate) use layout::{DEPTH_MAX, Entry};
@@ -163,22 +164,7 @@ impl HashMap {
     /// As `get`.
     pub fn len<A: Access>(&self, access: &mut A) -> Result<u64> {
         let (head, _) = self.header(access)?;
-        let mut count = 0u64;
-        for shard in 1..=SHARDS {
-            let line = self.node + shard * LINE;
-            let view = access.navigate(Some(&head), line, Kind::HASH_HEADER)?;
-            count = count.wrapping_add(access.word(&view, line + 8));
-            access.check(&view)?;
-        }
-        // Shards are read one after the other: under load their sum may be a little below zero.
-        if count > i64::MAX as u64 {
-            return Ok(0);
-        }
-        let least = Kind(1).block_bytes();
-        if count > access.limit() / least {
-            return Err(access.broken(&head, Invariant::MapCount, self.node));
-        }
-        Ok(count)
+        shards::sum(access, &head, (self.node, Kind::HASH_HEADER), Kind(1).block_bytes())
     }
 
     /// Whether there is no key.
@@ -194,7 +180,6 @@ impl HashMap {
         tx: &mut Transaction<'_, M, H>,
         by: i64,
     ) -> Result<()> {
-        let line = self.node + (1 + u64::from(tx.lane_id()) % SHARDS) * LINE;
-        tx.add(line, Kind::HASH_HEADER, line + 8, by as u64)
+        shards::add(tx, (self.node, Kind::HASH_HEADER), by)
     }
 }
