@@ -199,15 +199,17 @@ class Siege:
         time.sleep(self.chance.uniform(0, 0.1))
         for victim in victims:
             self.writers[victim].send_signal(signal.SIGKILL)
-        for number, writer in enumerate(self.writers):
-            acknowledged = self.acknowledged(writer, wanted=ROUND_OPERATIONS)
+        counts = [self.acknowledged(each, wanted=ROUND_OPERATIONS) for each in self.writers]
+        for victim in victims:
+            kill(self.writers[victim])
+        # Ends what the dead have begun, which may be a commit still where stores are flushed (R6).
+        assert self.segment.check() == []
+        for number, acknowledged in enumerate(counts):
             alive = number not in victims
             assert not alive or acknowledged == ROUND_OPERATIONS, f"writer {number} is wedged"
             planned = list(operations(seed, number, ROUND_OPERATIONS, self.names))
             self.settle(number, planned, acknowledged)
-        assert self.segment.check() == []
         for victim in victims:
-            kill(self.writers[victim])
             self.writers[victim] = self.start(victim)
         for victim in victims:
             self.expect_ready(self.writers[victim])
