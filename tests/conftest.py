@@ -25,6 +25,8 @@ hypothesis.settings.load_profile("vasmem")
 PERSISTENT = os.environ.get("VASMEM_TEST_PERSISTENT")
 # Whether the kernel has our module, which that guest has, too.
 WITH_MODULE = os.environ.get("VASMEM_TEST_MODULE")
+# Whether the segments of all tests are attached with `guard`.
+GUARD = "VASMEM_TEST_GUARD" in os.environ
 _PLAIN = ("vas",) if WITH_MODULE else ("shm", "file", "dax")
 BACKENDS = ("dax",) if PERSISTENT else _PLAIN
 # Only root can start processes of several users. Whoever else runs the tests is told.
@@ -153,7 +155,7 @@ def make(url: Callable[[str], str]) -> Iterator[Callable[..., vasmem.Segment]]:
     made: list[vasmem.Segment] = []
 
     def create(name: str = "test", **options: object) -> vasmem.Segment:
-        segment = vasmem.create(url(name), **{"max_size": "1G", **options})
+        segment = vasmem.create(url(name), **{"max_size": "1G", "guard": GUARD, **options})
         made.append(segment)
         return segment
 

@@ -102,7 +102,8 @@ class Array(_core.Array):
     def view(self) -> NDArray[Any]:
         """The array where it is, without a copy; it stays valid when the segment is closed.
 
-        On a read-only attachment, and in a transaction, it is a copy that cannot be written.
+        On a read-only attachment, and in a transaction, it is a copy that cannot be written; with
+        `guard` it cannot be written either.
         """
         cached = self._cached() if self._cached is not None else None
         if cached is not None and self._viewed == (*self.place(), os.getpid()):

@@ -38,6 +38,7 @@ def create(
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
     emulate: Emulate = False,
+    guard: bool = False,
 ) -> Segment:
     """Make a segment and attach it. Raises SegmentExists.
 
@@ -46,7 +47,7 @@ def create(
     or "power": BackendUnavailable where the backend does not promise that. `huge_pages` "try" asks
     for pages of 2 MiB, which make large maps faster, and "never" does not; `info()["huge"]` tells
     how many came. `emulate` makes a segment of `dax` without persistent memory: True, a preset as
-    "optane-100", or an Emulation.
+    "optane-100", or an Emulation. `guard` is as for `attach`.
     """
     target, backend, model = find(name, promise, emulate)
     wants_huge_pages(huge_pages)
@@ -69,7 +70,9 @@ def create(
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
-    return _attached(target, opened, promises, readonly=False, huge_pages=huge_pages)
+    return _attached(
+        target, opened, promises, readonly=False, huge_pages=huge_pages, guard=guard
+    )
 
 
 def attach(
@@ -80,6 +83,7 @@ def attach(
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
     emulate: Emulate = False,
+    guard: bool = False,
 ) -> Segment:
     """Attach an existing segment. Raises SegmentNotFound, PermissionDenied.
 
@@ -87,6 +91,8 @@ def attach(
     other than oneself or root is accepted only if `owner` is that user's name, or "any".
     `huge_pages` is as for `create`; it is about what this process will grow the segment by.
     A segment that is emulated needs no `emulate`; with it, one that was copied here becomes so.
+    With `guard` no stray write of this program can change the segment: every address that anybody
+    is told can only be read, and a write there is a SIGSEGV. Views of arrays are read-only then.
     """
     target, backend, model = find(name, promise, emulate)
     wants_huge_pages(huge_pages)
@@ -98,7 +104,13 @@ def attach(
         opened.close()
         raise
     return _attached(
-        target, opened, promises, readonly=readonly, huge_pages=huge_pages, model=model
+        target,
+        opened,
+        promises,
+        readonly=readonly,
+        huge_pages=huge_pages,
+        guard=guard,
+        model=model,
     )
 
 
@@ -112,6 +124,7 @@ def open(
     promise: Promise | None = None,
     huge_pages: HugePages = "try",
     emulate: Emulate = False,
+    guard: bool = False,
 ) -> Segment:
     """Attach the segment of that name, or make it with `size`, `max_size` and `mode`.
 
@@ -119,7 +132,14 @@ def open(
     """
     return attach_or_create(
         name,
-        lambda: attach(name, owner=owner, promise=promise, huge_pages=huge_pages, emulate=emulate),
+        lambda: attach(
+            name,
+            owner=owner,
+            promise=promise,
+            huge_pages=huge_pages,
+            emulate=emulate,
+            guard=guard,
+        ),
         lambda: create(
             name,
             size=size,
@@ -128,6 +148,7 @@ def open(
             promise=promise,
             huge_pages=huge_pages,
             emulate=emulate,
+            guard=guard,
         ),
     )
 
@@ -176,6 +197,7 @@ def _attached(
     *,
     readonly: bool,
     huge_pages: HugePages,
+    guard: bool,
     model: Model | None = None,
 ) -> Segment:
     """Attach by descriptors, and close them: the core keeps its own."""
@@ -191,15 +213,16 @@ def _attached(
             eadr=promises.eadr,
             media_fd=opened.media_fd,
             model=model,
+            guard=guard,
         )
     finally:
         opened.close()
     return Segment(target, core, promises)
 
 
-def _reattach(url: str, uuid: bytes, readonly: bool) -> Segment:
+def _reattach(url: str, uuid: bytes, readonly: bool, guard: bool = False) -> Segment:
     """Attach what a pickled handle meant, not a later segment of the same name."""
-    segment = attach(url, readonly=readonly, owner="any")
+    segment = attach(url, readonly=readonly, owner="any", guard=guard)
     if segment.uuid != uuid:
         segment.close()
         raise SegmentNotFound(
@@ -209,7 +232,7 @@ def _reattach(url: str, uuid: bytes, readonly: bool) -> Segment:
 
 
 def _reduce(segment: Segment) -> tuple[Any, ...]:
-    return _reattach, (segment.url, segment.uuid, segment.readonly)
+    return _reattach, (segment.url, segment.uuid, segment.readonly, segment.guard)
 
 
 copyreg.pickle(Segment, _reduce)

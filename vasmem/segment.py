@@ -92,6 +92,11 @@ class Segment(Emulated, HasMemory, Attachment, Mapping[str, Any]):
         return self._core.readonly
 
     @property
+    def guard(self) -> bool:
+        """Whether it was attached for writing with `guard`."""
+        return self._core.guard
+
+    @property
     def timeout(self) -> float:
         """Seconds an operation waits for others before it raises LockTimeout; 10 at first."""
         return self._core.timeout

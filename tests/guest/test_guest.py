@@ -37,6 +37,7 @@ MODULE_SUITE = (
     "test_vas.py",
     "test_permissions_vas.py",
     "test_vas_switch.py",
+    "test_guard.py",
 )
 MODULE_CHOSEN = "(vas or module) and not against and not at_random and not commands"
 FUZZED_CALLS, KILLS = 100_000, 300

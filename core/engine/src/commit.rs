@@ -5,7 +5,6 @@
 //! visible to readers from COMMITTED on, and only from then. **C3** no lock outlives its record:
 //! all are gone before IDLE. **C4** nothing is visible before it is durable.
 
-use crate::access::{Peek, TRIES};
 use crate::buffers::{Buffers, Commute, Entry, Fill, Source, mode};
 use crate::error::{Error, Holder, Invariant, Result};
 use crate::host::Host;
@@ -46,6 +45,8 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
     fn write_through(&mut self) -> Result<()> {
         self.order();
         self.make_room()?;
+        let segment = self.segment;
+        let writing = segment.memory.writing();
         self.hit(Point::Listing)?;
         let prepared = self.prepare()?;
         let mut locked = 0;
@@ -55,6 +56,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
             Err(error) => {
                 let blocked = std::mem::take(&mut self.lane.blocked_by_token);
                 self.abort(prepared, locked)?;
+                drop(writing);
                 if blocked {
                     self.wait_for_token()?;
                 }
@@ -201,7 +203,7 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 if version.lane() == id || u64::from(version.lane()) >= segment.lanes_used() {
                     return Err(Error::corrupted(Invariant::Lock, node));
                 }
-                if self.patience.pause(round, Holder::Lane(version.lane()))? {
+                if self.pause_closed(round, Holder::Lane(version.lane()))? {
                     segment.recover_dead(version.lane())?;
                 }
                 round += 1;
@@ -217,6 +219,14 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits, in which other code of the program may run: it must not be able to write.
+    fn pause_closed(&mut self, round: u32, holder: Holder) -> Result<bool> {
+        self.segment.memory.forbid();
+        let done = self.patience.pause(round, holder);
+        self.segment.memory.permit();
+        done
     }
 
     /// Step 3: the writer token. Comes after the first lock, whose CAS is a full fence on x86; the
@@ -235,30 +245,6 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         self.lane.blocked_by_token = true;
         Err(Error::Conflict)
-    }
-
-    /// Step 3: nodes that only led the way are unlocked and as they were (E5b). While this lane has
-    /// the token a lock of another changes nothing: it will be given up at the same counter (W2).
-    fn validate_navigation(&self) -> Result<()> {
-        let listed = mode::READ | mode::CHANGES;
-        let listed = if mutated(Mutation::ReadsNotLocked) { mode::CHANGES } else { listed };
-        if mutated(Mutation::SkipValidation) {
-            return Ok(());
-        }
-        for entry in self.lane.buffers.entries.iter() {
-            if entry.mode & listed != 0 {
-                continue;
-            }
-            let version = Version(self.segment.memory.load(entry.node, Acquire));
-            let locked = !self.lane.is_alone
-                && version.is_locked(self.segment.incarnation())
-                && !(mutated(Mutation::PreparedPassesValidation)
-                    && self.segment.phase_of(version.lane()) == Some(Phase::Prepared));
-            if locked || version.counter() != entry.counter {
-                return Err(Error::Conflict);
-            }
-        }
-        Ok(())
     }
 
     /// Step 4: bits and counts become absolute words, under their locks.
@@ -584,43 +570,6 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         }
         memory.store(self.lane.at + lane::STATE, idle, Release);
         self.hit(Point::Aborted)
-    }
-
-    /// All that it saw was true at one time, the present one (E5a).
-    ///
-    /// # Errors
-    /// `Conflict` if not.
-    pub fn validate(&self) -> Result<()> {
-        if self.lane.buffers.stale.get() {
-            return Err(Error::Conflict);
-        }
-        self.segment.memory.fence(Acquire);
-        for entry in self.lane.buffers.entries.iter() {
-            if entry.mode & mode::SEEN == 0 {
-                continue;
-            }
-            let mut tries = 0;
-            loop {
-                let mut peek = Peek::new(self.segment);
-                let view = peek.line(entry.node)?;
-                let counter = if mutated(Mutation::RawWordValidation) {
-                    view.word >> 24
-                } else {
-                    view.counter
-                };
-                if mutated(Mutation::NoSecondLook) || peek.recheck(&view) {
-                    if counter != entry.counter {
-                        return Err(Error::Conflict);
-                    }
-                    break;
-                }
-                tries += 1;
-                if tries > TRIES {
-                    return Err(Error::Conflict);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -102,6 +102,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             end => end?,
         };
         self.switches.hit(Point::Grown)?;
+        let _writing = self.memory.writing();
         self.memory.store(header::BACKED, end, Release);
         self.memory.flush(header::BACKED, 8);
         self.memory.drain();

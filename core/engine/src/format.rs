@@ -208,6 +208,7 @@ pub fn mark<M: Memory>(memory: &M) -> Result<()> {
 /// Notes the number of the file that holds the segment.
 pub fn set_home<M: Memory>(memory: &M, inode: u64) {
     if memory.load(header::HOME, Relaxed) != inode {
+        let _writing = memory.writing();
         memory.store(header::HOME, inode, Release);
         memory.flush(header::HOME, 8);
         memory.drain();
@@ -241,6 +242,7 @@ pub fn is_other_boot<M: Memory>(memory: &M, boot: [u64; 2]) -> bool {
 
 /// Notes the boot in which a writer is attached; after recovery, if any was due.
 pub fn set_boot<M: Memory>(memory: &M, boot: [u64; 2]) {
+    let _writing = memory.writing();
     memory.store(header::BOOT, boot[0], Relaxed);
     memory.store(header::BOOT + 8, boot[1], Release);
     memory.flush(header::BOOT, 16);

@@ -269,6 +269,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if host.lives_elsewhere(id)? || self.lanes.is_own(id) {
             return Ok(None);
         }
+        let _writing = self.memory.writing();
         self.switches.hit(Point::ClaimBegun)?;
         let at = self.geometry.lane(u64::from(id));
         if fresh {
@@ -336,6 +337,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             return;
         }
         let tail = self.tail(lane.id);
+        let _writing = self.memory.writing();
         self.memory.store(tail + lane::PID, 0, Relaxed);
         self.memory.store(tail + lane::PINNED, 0, Release);
         // In this order (E7): until its life has ended no thread of ours may claim it, or it would

@@ -33,6 +33,7 @@ pub mod simulated;
 mod token;
 pub mod transaction;
 pub mod usage;
+mod validation;
 pub mod version;
 mod writes;
 

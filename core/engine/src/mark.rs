@@ -51,6 +51,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if self.memory.load(header::MARK, Acquire) == FAILED {
             return Ok(());
         }
+        let _writing = self.memory.writing();
         self.memory.store(header::MARK, DIRTYING, Release);
         if !mutated(Mutation::DirtyNotSynced) {
             self.memory.sync()?;
@@ -105,6 +106,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
                 "an earlier write to the disk failed: make a copy by dump, and a new segment";
             return Err(Error::Os(std::io::Error::other(text)));
         }
+        let _writing = self.memory.writing();
         self.memory.store(header::MARK, CLEAN, Release);
         Ok(self.memory.sync()?)
     }
@@ -113,6 +115,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     fn write_back(&self) -> Result<()> {
         let done = self.memory.sync();
         if done.is_err() && self.marked && self.host.is_some() {
+            let _writing = self.memory.writing();
             let _ = self.memory.cas(header::MARK, DIRTY, FAILED, Release, Relaxed);
         }
         Ok(done?)

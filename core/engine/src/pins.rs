@@ -97,6 +97,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         let mut place = self.pins.boards[pin.board].lock().unwrap_or_else(PoisonError::into_inner);
         let Some(board) = place.as_mut() else { return };
+        let _writing = self.memory.writing();
         self.memory.store(slot_at(&board.lane, pin.slot), 0, Release);
         board.free.push(pin.slot);
         if board.is_empty() {
@@ -144,6 +145,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             let slot = board.free.pop().unwrap_or(board.used);
             let first = board.used == 0;
             board.used = board.used.max(slot + 1);
+            let _writing = self.memory.writing();
             self.memory.store(slot_at(&board.lane, slot), at, Release);
             self.memory.store(self.tail(board.lane.id) + lane::PINNED, board.used, Release);
             if first {
@@ -178,6 +180,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         if !any {
             // It fails if a lane came meanwhile, which then is only seen a little later.
+            let _writing = self.memory.writing();
             let _ = self.memory.cas(header::PINS, word, word & !1, AcqRel, Acquire);
         }
         Ok(any)

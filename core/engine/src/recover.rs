@@ -67,6 +67,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
 
     /// Brings the record of a dead lane to its end. The caller holds its recovery lock.
     pub(crate) fn repair(&self, lane: u16) -> Result<()> {
+        let _writing = self.memory.writing();
         self.switches.hit(Point::RecoveryBegun)?;
         let state = Record::state(&self.memory, &self.geometry, lane);
         let idle = state.in_phase(Phase::Idle);
@@ -289,6 +290,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// # Errors
     /// `Corrupted` if a record with a good sum is none.
     pub fn recover_power_failure(&self) -> Result<()> {
+        let _writing = self.memory.writing();
         let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(1);
         self.memory.store(header::INCARNATION, incarnation, Release);
         if !mutated(Mutation::BumpNotDurable) {

@@ -12,7 +12,7 @@ use crate::layout::header;
 use crate::record::{Phase, Record};
 use crate::segment::Segment;
 use crate::transaction::Transaction;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use vasmem_memory::Memory;
 
 /// Conflicts in a row after which a transaction runs under the token: nothing starves.
@@ -89,7 +89,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let mine = u64::from(lane.id) + 1;
         let mut round = 0;
         loop {
-            match self.memory.cas(header::TOKEN, 0, mine, SeqCst, Acquire) {
+            match self.change_token(0, mine) {
                 Ok(_) => break,
                 Err(held) => self.wait_for_holder(held, round, patience)?,
             }
@@ -99,6 +99,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.switches.hit(Point::TokenSet)?;
         if let Err(error) = self.wait_for_quiet(lane.id, patience) {
             if !matches!(error, Error::Died) {
+                let _writing = self.memory.writing();
                 self.memory.store(header::TOKEN, 0, Release);
             }
             return Err(error);
@@ -119,8 +120,13 @@ impl<M: Memory, H: Host> Segment<M, H> {
         }
         // Somebody may have tampered with it: then it is not this lane's to clear.
         let mine = u64::from(lane.id) + 1;
-        let _ = self.memory.cas(header::TOKEN, mine, 0, AcqRel, Acquire);
+        let _ = self.change_token(mine, 0);
         Ok(())
+    }
+
+    fn change_token(&self, old: u64, new: u64) -> std::result::Result<u64, u64> {
+        let _writing = self.memory.writing();
+        self.memory.cas(header::TOKEN, old, new, SeqCst, Acquire)
     }
 
     /// Waits until nobody has the token, or `mine` (0 for none) is there.

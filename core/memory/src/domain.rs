@@ -15,17 +15,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use libc::{PROT_NONE, PROT_READ, PROT_WRITE, c_int, c_long};
 
 /// Key of what every thread may touch.
-const PLAIN: u32 = 0;
+pub(crate) const PLAIN: u32 = 0;
 /// In [`Domain::state`]: the key above, the number of entries below.
 const KEY_SHIFT: u32 = 32;
 const PKEY_DISABLE_ACCESS: c_long = 1;
 
 /// Mapped bytes, and what may be done with them inside.
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    at: usize,
-    bytes: usize,
-    protection: c_int,
+pub(crate) struct Part {
+    pub(crate) at: usize,
+    pub(crate) bytes: usize,
+    pub(crate) protection: c_int,
 }
 
 /// A set of regions that only threads inside may touch.
@@ -84,12 +84,18 @@ fn new_key() -> Option<u32> {
     u32::try_from(key).ok().filter(|&key| key != PLAIN)
 }
 
-fn denied(key: u32) -> u32 {
+pub(crate) fn denied(key: u32) -> u32 {
     0b11 << (2 * key)
 }
 
+/// A key for as long as the process lives, which no thread has; `None` without keys, or if threads
+/// are inside of domains with all of them.
+pub(crate) fn keep_key() -> Option<u32> {
+    new_key().or_else(|| free_key(&mut locked(&OWNERS)))
+}
+
 #[cfg(target_arch = "x86_64")]
-fn rights() -> u32 {
+pub(crate) fn rights() -> u32 {
     let rights: u32;
     // SAFETY: only reached where the system has given out a key, so the instruction is there.
     unsafe {
@@ -100,7 +106,7 @@ fn rights() -> u32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn set_rights(rights: u32) {
+pub(crate) fn set_rights(rights: u32) {
     // SAFETY: as above; it opens and closes nothing but memory with keys of ours. Not `nomem`:
     // no access may move across it.
     unsafe {
@@ -110,15 +116,15 @@ fn set_rights(rights: u32) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn rights() -> u32 {
+pub(crate) fn rights() -> u32 {
     0
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn set_rights(_: u32) {}
+pub(crate) fn set_rights(_: u32) {}
 
 /// Sets protection and key of some parts.
-fn protect(parts: &[Part], open: bool, key: u32, by_keys: bool) -> io::Result<()> {
+pub(crate) fn protect(parts: &[Part], open: bool, key: u32, by_keys: bool) -> io::Result<()> {
     for part in parts {
         let protection = if open { part.protection } else { PROT_NONE };
         let (at, bytes) = (part.at, part.bytes);

@@ -32,11 +32,15 @@ mod holders;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod map_error;
+#[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
 mod media;
 #[cfg(not(loom))]
 mod region;
+#[cfg(not(loom))]
+mod shutter;
 #[cfg(not(loom))]
 mod sigbus;
 #[cfg(not(loom))]
@@ -56,7 +60,9 @@ pub use fork::generation;
 #[cfg(not(loom))]
 pub use lock::LockFile;
 #[cfg(not(loom))]
-pub use mapping::{Access, MapError, Mapped};
+pub use map_error::MapError;
+#[cfg(not(loom))]
+pub use mapping::{Access, Mapped};
 #[cfg(not(loom))]
 pub use media::{COUNTS, Latency, Media, Survival};
 #[cfg(not(loom))]
@@ -179,8 +185,35 @@ pub trait Memory {
         Ok(())
     }
 
+    /// Lets this thread write until [`Memory::forbid`], where writing is a fault otherwise; false
+    /// if it may anyway, and [`Memory::forbid`] is not due.
+    fn permit(&self) -> bool {
+        false
+    }
+
+    /// The end of what [`Memory::permit`] began.
+    fn forbid(&self) {}
+
+    /// As [`Memory::permit`], until what it returns is dropped.
+    #[inline]
+    fn writing(&self) -> Writing<'_, Self> {
+        Writing(self.permit().then_some(self))
+    }
+
     /// One step of a spin loop.
     fn relax(&self) {
         sync::spin_loop();
+    }
+}
+
+/// While it lives this thread may write.
+pub struct Writing<'a, M: Memory + ?Sized>(Option<&'a M>);
+
+impl<M: Memory + ?Sized> Drop for Writing<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(memory) = self.0 {
+            memory.forbid();
+        }
     }
 }

@@ -12,8 +12,10 @@ use rustix::param::page_size;
 
 use crate::domain::{Domain, Membership};
 use crate::flush::{self, Method};
+use crate::map_error::MapError;
 use crate::media::{Media, Survival};
 use crate::region::{HUGE_PAGE, Region};
+use crate::shutter::Shutter;
 use crate::sigbus::Guard;
 use crate::tap::{Socket, Tap};
 use crate::words::Window;
@@ -28,43 +30,6 @@ pub enum Access {
     ReadWrite,
 }
 
-/// Why a file could not be mapped.
-#[derive(Debug)]
-pub enum MapError {
-    /// No bytes, or more than an address space holds.
-    BadSize(u64),
-    /// This process has as many mappings as it can guard against vanishing files.
-    TooMany,
-    /// The system refused: no address space (a limit on it?), or not a file that can be mapped.
-    Refused {
-        /// The bytes asked for.
-        reserve: u64,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MapError::BadSize(bytes) => write!(f, "cannot reserve {bytes} bytes of addresses"),
-            MapError::TooMany => write!(f, "too many mappings in this process"),
-            MapError::Refused { reserve, source } => {
-                write!(f, "cannot map {reserve} bytes: {source}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for MapError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            MapError::Refused { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
 /// From so many bytes on, what is to be flushed anyway goes past the caches, which takes half the
 /// time. What is smaller is likely to be read soon.
 #[cfg(target_arch = "x86_64")]
@@ -76,8 +41,10 @@ const STREAMED_MIN: usize = 2048;
 /// and where the file was cut off, reading gives zeros, writing is lost, and the mapping is
 /// poisoned.
 pub struct Mapped {
-    // Dropped in this order: membership and guard know the region's addresses.
+    // Dropped in this order: the first four know the region's addresses.
     membership: OnceLock<Membership>,
+    shutter: Option<Shutter>,
+    writing_guard: Option<Guard>,
     guard: Guard,
     region: Region,
     limit: AtomicU64,
@@ -143,6 +110,8 @@ impl Mapped {
         let guard = Guard::watch(region.window()).map_err(refused)?;
         Ok(Mapped {
             membership: OnceLock::new(),
+            shutter: None,
+            writing_guard: None,
             guard: guard.ok_or(MapError::TooMany)?,
             region,
             limit: AtomicU64::new(0),
@@ -152,6 +121,35 @@ impl Mapped {
             media: None,
             fd,
         })
+    }
+
+    /// From now on this mapping is for reading alone, and so is every address that anybody is told.
+    /// Writes go through a second one, which is only open between [`Memory::permit`] and
+    /// [`Memory::forbid`]. Nothing happens where the mapping is for reading anyway.
+    ///
+    /// # Errors
+    /// `TooMany`, `Refused`; it is of no use then.
+    pub fn shut(&mut self) -> Result<(), MapError> {
+        if !self.writable() {
+            return Ok(());
+        }
+        let bytes = self.reserved();
+        let refused = |source: io::Error| MapError::Refused { reserve: bytes, source };
+        let huge = self.huge.load(Ordering::Relaxed);
+        let map = if huge { Region::map_aligned } else { Region::map };
+        let synchronous = self.flushes.is_some();
+        let other = map(self.fd.as_fd(), bytes, Access::ReadWrite, synchronous).map_err(refused)?;
+        let guard = Guard::watch_for(other.window(), Some(&self.guard)).map_err(refused)?;
+        let at = other.window().base().addr().get();
+        self.region.write_through(other).map_err(refused)?;
+        self.writing_guard = Some(guard.ok_or(MapError::TooMany)?);
+        self.shutter = Some(Shutter::new(at, bytes as usize).map_err(refused)?);
+        Ok(())
+    }
+
+    /// Whether it can be written only between [`Memory::permit`] and [`Memory::forbid`].
+    pub fn is_shut(&self) -> bool {
+        self.shutter.is_some()
     }
 
     /// Lets flushed lines go to an emulated medium.
@@ -172,7 +170,10 @@ impl Mapped {
     /// Those of the system.
     pub fn crash(&self, survival: Survival, seed: u64) -> io::Result<(u64, u64)> {
         match &self.media {
-            Some(media) => media.crash(self.window(), self.fd.as_fd(), survival, seed),
+            Some(media) => {
+                let _writing = self.writing();
+                media.crash(self.window(), self.fd.as_fd(), survival, seed)
+            }
             None => Ok((0, 0)),
         }
     }
@@ -298,8 +299,8 @@ impl Mapped {
     /// # Errors
     /// The system's, and if it is in one already; nothing happened then.
     pub fn join(&self, domain: &Arc<Domain>) -> io::Result<()> {
-        let taken = || io::Error::other("this mapping is in a domain already");
-        if self.membership.get().is_some() {
+        let taken = || io::Error::other("this mapping is in a domain already, or shut");
+        if self.membership.get().is_some() || self.is_shut() {
             return Err(taken());
         }
         let at = self.base_address();
@@ -469,6 +470,18 @@ impl Memory for Mapped {
     #[inline]
     fn prefetch(&self, at: Offset) {
         Mapped::prefetch(self, at);
+    }
+
+    #[inline]
+    fn permit(&self) -> bool {
+        self.shutter.as_ref().is_some_and(Shutter::open)
+    }
+
+    #[inline]
+    fn forbid(&self) {
+        if let Some(shutter) = &self.shutter {
+            shutter.close();
+        }
     }
 
     #[inline]

@@ -16,7 +16,8 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstat, ftruncate, seek};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::mapping::{Access, MapError};
+use crate::map_error::MapError;
+use crate::mapping::Access;
 use crate::region::Region;
 use crate::sigbus::Guard;
 use crate::words::Window;

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 use rustix::param::page_size;
 
 use crate::mapping::Access;
@@ -25,6 +25,8 @@ const MADV_COLLAPSE: libc::c_int = 25;
 pub(crate) struct Region {
     window: Window,
     synchronous: bool,
+    /// The mapping that is written, if it is another one; unmapped after this one.
+    writing: Option<Box<Region>>,
 }
 
 impl Region {
@@ -71,7 +73,7 @@ impl Region {
         // knows the place. Pages are 8-aligned. An access past the end of the file is a SIGBUS,
         // which the handler of this crate answers with a page.
         let window = unsafe { Window::new(base, bytes, writable) };
-        Ok(Region { window, synchronous: first.is_some() })
+        Ok(Region { window, synchronous: first.is_some(), writing: None })
     }
 
     /// As `map`, at an address where huge pages of the file can be mapped as such, if there is one.
@@ -93,6 +95,22 @@ impl Region {
             Ok(region) => Ok(region),
             Err(_) => Region::map(fd, bytes, access, synchronous),
         }
+    }
+
+    /// Makes this mapping one for reading alone. Writes go through `other`, which must be of the
+    /// same file.
+    ///
+    /// # Errors
+    /// The system's; `EINVAL` if that has not as many bytes, or is not for writing.
+    pub(crate) fn write_through(&mut self, other: Region) -> io::Result<()> {
+        // SAFETY: the other one is kept as long as this; the caller says what it maps.
+        if !unsafe { self.window.write_through(&other.window) } {
+            return Err(Errno::INVAL.into());
+        }
+        let (at, bytes) = (self.window.base().as_ptr().cast(), self.window.bytes() as usize);
+        self.writing = Some(Box::new(other));
+        // SAFETY: the region's own mapping, of which the window writes nothing from now on.
+        Ok(unsafe { mprotect(at, bytes, MprotectFlags::READ) }?)
     }
 
     /// Asks for huge pages in a part of the mapping, whose pages are there already, at once.

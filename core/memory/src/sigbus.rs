@@ -31,6 +31,8 @@ struct Range {
     end: AtomicUsize,
     writable: AtomicBool,
     poisoned: AtomicBool,
+    /// Index of the entry that is poisoned with it: another one if its bytes are mapped twice.
+    told: AtomicUsize,
     faults: AtomicU32,
 }
 
@@ -43,6 +45,7 @@ static TABLE: [Range; RANGES] = [const {
         end: AtomicUsize::new(0),
         writable: AtomicBool::new(false),
         poisoned: AtomicBool::new(false),
+        told: AtomicUsize::new(0),
         faults: AtomicU32::new(0),
     }
 }; RANGES];
@@ -59,11 +62,17 @@ static PREVIOUS: AtomicPtr<sigaction> = AtomicPtr::new(ptr::null_mut());
 /// A mapping's entry in the table, given back when dropped.
 pub(crate) struct Guard {
     range: &'static Range,
+    index: usize,
 }
 
 impl Guard {
     /// Watches the window's range until dropped; `None` if the table is full.
     pub(crate) fn watch(window: &Window) -> io::Result<Option<Guard>> {
+        Guard::watch_for(window, None)
+    }
+
+    /// As `watch`; a fault in it poisons `other`, which watches another mapping of the same bytes.
+    pub(crate) fn watch_for(window: &Window, other: Option<&Guard>) -> io::Result<Option<Guard>> {
         install()?;
         let claim = |range: &Range| {
             let start = &range.start;
@@ -77,10 +86,11 @@ impl Guard {
         range.end.store(start + window.bytes() as usize, Ordering::Relaxed);
         range.writable.store(window.is_writable(), Ordering::Relaxed);
         range.poisoned.store(false, Ordering::Relaxed);
+        range.told.store(other.map_or(index, |other| other.index), Ordering::Relaxed);
         range.faults.store(0, Ordering::Relaxed);
         USED.fetch_max(index + 1, Ordering::Relaxed);
         range.start.store(start, Ordering::Release);
-        Ok(Some(Guard { range }))
+        Ok(Some(Guard { range, index }))
     }
 
     #[inline]
@@ -161,7 +171,7 @@ fn heal(address: usize) -> bool {
     let Some((range, end)) = hit else {
         return false;
     };
-    range.poisoned.store(true, Ordering::Relaxed);
+    TABLE[range.told.load(Ordering::Relaxed)].poisoned.store(true, Ordering::Relaxed);
     let faults = range.faults.fetch_add(1, Ordering::Relaxed);
     let page = page_size();
     let place = address & !(page - 1);

@@ -11,6 +11,8 @@ use crate::flush::{self, Method};
 #[derive(Debug)]
 pub(crate) struct Window {
     base: NonNull<u8>,
+    /// Where the same bytes are written: `base`, or another mapping of them.
+    written: NonNull<u8>,
     /// Words that can be read.
     readable: u64,
     /// Words that can be written: all or none of them.
@@ -32,7 +34,20 @@ impl Window {
     pub(crate) unsafe fn new(base: NonNull<u8>, bytes: u64, writable: bool) -> Window {
         let readable = bytes / 8;
         let writable = if writable { readable } else { 0 };
-        Window { base, readable, writable, open: AtomicU64::new(writable) }
+        Window { base, written: base, readable, writable, open: AtomicU64::new(writable) }
+    }
+
+    /// From now on writes go to another mapping of the same bytes; false, and nothing changed, if it
+    /// has not as many that can be written.
+    ///
+    /// # Safety
+    /// `other` lives as long as this one, and maps the same bytes of the same file.
+    pub(crate) unsafe fn write_through(&mut self, other: &Window) -> bool {
+        let fits = other.writable == self.writable;
+        if fits {
+            self.written = other.written;
+        }
+        fits
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -74,28 +89,28 @@ impl Window {
     /// The word at `at`, to read.
     #[inline(always)]
     pub(crate) fn word(&self, at: u64) -> Option<&AtomicU64> {
-        self.word_below(at, self.readable)
+        self.word_below(self.base, at, self.readable)
     }
 
     /// The word at `at`, to write on the fast path.
     #[inline(always)]
     pub(crate) fn open_word(&self, at: u64) -> Option<&AtomicU64> {
-        self.word_below(at, self.open_bound())
+        self.word_below(self.written, at, self.open_bound())
     }
 
     /// The word at `at`, to write on the slow path.
     pub(crate) fn writable_word(&self, at: u64) -> Option<&AtomicU64> {
-        self.word_below(at, self.writable)
+        self.word_below(self.written, at, self.writable)
     }
 
-    /// `bound` is one of this window's own.
+    /// `base` and `bound` are this window's own.
     #[inline(always)]
-    fn word_below(&self, at: u64, bound: u64) -> Option<&AtomicU64> {
+    fn word_below(&self, base: NonNull<u8>, at: u64, bound: u64) -> Option<&AtomicU64> {
         // The low bits become the high ones: one compare refuses what is unaligned or beyond.
         if at.rotate_right(3) < bound {
             // SAFETY: `at` is the place of one of the first `bound` words, which stay mapped while
             // `self` lives; shared bytes are only ever used atomically.
-            Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at as usize).cast()) })
+            Some(unsafe { AtomicU64::from_ptr(base.as_ptr().add(at as usize).cast()) })
         } else {
             None
         }
@@ -117,12 +132,13 @@ impl Window {
         at.is_multiple_of(8) && self.copy_in_open(at, bytes)
     }
 
+    /// As `word_below`.
     #[inline(always)]
-    fn span_below(&self, at: u64, len: u64, bound: u64) -> Option<*mut u8> {
+    fn span_below(&self, base: NonNull<u8>, at: u64, len: u64, bound: u64) -> Option<*mut u8> {
         let bound = bound * 8;
         if at <= bound && len <= bound - at {
             // SAFETY: at most one past the end of the window.
-            Some(unsafe { self.base.as_ptr().add(at as usize) })
+            Some(unsafe { base.as_ptr().add(at as usize) })
         } else {
             None
         }
@@ -131,7 +147,7 @@ impl Window {
     /// Flushes the lines of `len` bytes from `at`; false if that is not inside the window.
     #[inline]
     pub(crate) fn flush(&self, method: Method, at: u64, len: u64) -> bool {
-        let place = self.span_below(at, len, self.readable);
+        let place = self.span_below(self.base, at, len, self.readable);
         // SAFETY: all of it is inside the window, which consists of whole pages.
         place.map(|place| unsafe { flush::lines(method, place, len as usize) }).is_some()
     }
@@ -139,7 +155,7 @@ impl Window {
     /// Fills `into` from `at`; false, and untouched, if that is not inside the window.
     #[inline(always)]
     pub(crate) fn copy_out(&self, at: u64, into: &mut [u8]) -> bool {
-        let from = self.span_below(at, into.len() as u64, self.readable);
+        let from = self.span_below(self.base, at, into.len() as u64, self.readable);
         // SAFETY: all of it is inside the window, whose ends are 8-aligned.
         from.map(|from| unsafe { copy::out(from, into) }).is_some()
     }
@@ -154,7 +170,8 @@ impl Window {
     /// the caches; false, and nothing done, if that is not open.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn stream_in_open(&self, method: Method, at: u64, from: &[u8]) -> bool {
-        let Some(to) = self.span_below(at, from.len() as u64, self.open_bound()) else {
+        let bound = self.open_bound();
+        let Some(to) = self.span_below(self.written, at, from.len() as u64, bound) else {
             return false;
         };
         let line = crate::CACHE_LINE as usize;
@@ -180,7 +197,7 @@ impl Window {
 
     #[inline(always)]
     fn copy_in_below(&self, at: u64, from: &[u8], bound: u64) -> bool {
-        let to = self.span_below(at, from.len() as u64, bound);
+        let to = self.span_below(self.written, at, from.len() as u64, bound);
         // SAFETY: all of it is inside the window and writable.
         to.map(|to| unsafe { copy::into(to, from) }).is_some()
     }

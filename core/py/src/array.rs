@@ -249,7 +249,8 @@ impl Array {
             )));
         };
         let bytes = (length * array.row_bytes()) as usize;
-        let pinned = Pinned { attached: attached.clone(), pin, from, bytes, writable: true };
+        let writable = !engine.memory.is_shut();
+        let pinned = Pinned { attached: attached.clone(), pin, from, bytes, writable };
         Ok(Some((Bound::new(py, pinned)?, from, length)))
     }
 }

@@ -21,7 +21,7 @@ use vasmem_engine::{
     Error, Geometry, Holder, Invariant, Kind as EngineKind, Patience, Result as EngineResult,
     Segment as EngineSegment, directory, error, format,
 };
-use vasmem_memory::{Access, LockFile, Mapped, Medium, Memory};
+use vasmem_memory::{Access, LockFile, MapError, Mapped, Medium, Memory};
 use vasmem_structs::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 
 /// Flag of a hash map: bytes to bytes, nothing encoded.
@@ -63,9 +63,11 @@ fn map_as(
     huge: bool,
 ) -> PyResult<Mapped> {
     let map = if huge { Mapped::map_huge } else { Mapped::map };
-    map(fd, bytes, access, medium).map_err(|error| {
-        Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
-    })
+    map(fd, bytes, access, medium).map_err(unmapped)
+}
+
+fn unmapped(error: MapError) -> PyErr {
+    Exception::VasmemError.error(format!("{error}: lower max_size, or ulimit -v"))
 }
 
 fn medium(flush: bool, eadr: bool) -> Medium {
@@ -109,7 +111,7 @@ impl Segment {
     // Keywords of one call from Python.
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (fd, lock_fd, *, name, readonly, flush, marked, huge,
-        eadr=false, media_fd=None, model=None, tape=None))]
+        eadr=false, media_fd=None, model=None, tape=None, guard=false))]
     fn new(
         py: Python<'_>,
         fd: i32,
@@ -123,6 +125,7 @@ impl Segment {
         media_fd: Option<i32>,
         model: Option<Model>,
         tape: Option<&Bound<'_, Tape>>,
+        guard: bool,
     ) -> PyResult<Segment> {
         let fd = duplicate(fd)?;
         let raise = |error| exception(&name, None, error, None);
@@ -140,6 +143,9 @@ impl Segment {
         drop(probe);
         let medium = medium(flush, eadr);
         let mut memory = map_as(fd.as_fd(), geometry.size_limit, access, medium, huge)?;
+        if guard {
+            memory.shut().map_err(unmapped)?;
+        }
         if let Some(media_fd) = media_fd {
             emulate(&mut memory, &geometry, fd.as_fd(), media_fd, model)?;
         }
@@ -281,6 +287,12 @@ impl Segment {
     #[getter]
     fn readonly(&self) -> bool {
         self.attached.engine.host.is_none()
+    }
+
+    /// Whether it can be written only inside of operations.
+    #[getter]
+    fn guard(&self) -> bool {
+        self.attached.engine.memory.is_shut()
     }
 
     #[getter]

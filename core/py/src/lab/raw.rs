@@ -79,7 +79,10 @@ impl Segment {
     /// One store of 8 bytes, released.
     fn store_word(&self, at: u64, value: u64) -> PyResult<()> {
         aligned(at)?;
-        writable(&self.attached, at, 8)?.store(at, value, Ordering::Release);
+        let memory = writable(&self.attached, at, 8)?;
+        let writing = memory.writing();
+        memory.store(at, value, Ordering::Release);
+        drop(writing);
         intact(&self.attached)
     }
 
@@ -94,10 +97,12 @@ impl Segment {
     ) -> PyResult<()> {
         let data = plain_bytes(py, data)?;
         let memory = writable(&self.attached, at, data.len() as u64)?;
+        let writing = memory.writing();
         match streamed {
             true => memory.copy_in_flushed(at, &data),
             false => memory.copy_in(at, &data),
         }
+        drop(writing);
         intact(&self.attached)
     }
 
@@ -105,7 +110,10 @@ impl Segment {
     fn cas_word(&self, at: u64, old: u64, new: u64) -> PyResult<u64> {
         aligned(at)?;
         let order = Ordering::SeqCst;
-        let found = writable(&self.attached, at, 8)?.cas(at, old, new, order, order);
+        let memory = writable(&self.attached, at, 8)?;
+        let writing = memory.writing();
+        let found = memory.cas(at, old, new, order, order);
+        drop(writing);
         intact(&self.attached).map(|()| found.unwrap_or_else(|found| found))
     }
 
