@@ -165,6 +165,7 @@ bench: dev ## Measure all that benchmarks/README.md explains; takes long, wants 
 	$(PYTHON) -m benchmarks.startup
 	@echo '== VASes: switching, making, attaching; clients that switch in, beside Redis'
 	$(PYTHON) -m benchmarks.vas
+	$(PYTHON) -m benchmarks.guard
 	$(PYTHON) -m benchmarks.clients
 	@echo '== Pictures; the table for the README is made by: $(PYTHON) -m benchmarks.speed_table'
 	$(PYTHON) -m benchmarks.plots

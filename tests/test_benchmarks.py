@@ -24,6 +24,7 @@ RUNS = {
     "transactions": (*TINY, "--transactions", "200"),
     "typed": (*TINY, "--batch", "1000"),
     "vas": ("--rounds", "1"),
+    "guard": ("--rounds", "1"),
     "ycsb": (*TINY, "--operations", "2000"),
 }
 DRAWN = ("attach", "paired", "space", "together", "ycsb")
@@ -48,7 +49,8 @@ def run(module: str, *words: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["btree", "flushes", "huge", "readers", "startup", "transactions", "typed", "vas"]
+    "module",
+    ["btree", "flushes", "guard", "huge", "readers", "startup", "transactions", "typed", "vas"],
 )
 def test_it_runs_and_writes_its_result(module: str, tmp_path: Path) -> None:
     run(module, *RUNS[module], folder=tmp_path)
