@@ -136,7 +136,7 @@ def test_handlers_run_between_writes(guarded: vasmem.Segment) -> None:
     users = guarded.hashmap("users")
     calls = []
 
-    def handle(number: int, frame: object) -> None:
+    def handle(number: int, _: object) -> None:
         users[f"handler {len(calls)}"] = len(calls)
         calls.append(number)
 

@@ -70,9 +70,7 @@ def create(
         )
 
     opened = backend.create(target.path, mode=mode, fill=fill)
-    return _attached(
-        target, opened, promises, readonly=False, huge_pages=huge_pages, guard=guard
-    )
+    return _attached(target, opened, promises, readonly=False, huge_pages=huge_pages, guard=guard)
 
 
 def attach(

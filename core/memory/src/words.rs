@@ -37,8 +37,8 @@ impl Window {
         Window { base, written: base, readable, writable, open: AtomicU64::new(writable) }
     }
 
-    /// From now on writes go to another mapping of the same bytes; false, and nothing changed, if it
-    /// has not as many that can be written.
+    /// From now on writes go to another mapping of the same bytes; false, and nothing changed, if
+    /// it has not as many that can be written.
     ///
     /// # Safety
     /// `other` lives as long as this one, and maps the same bytes of the same file.

@@ -173,8 +173,6 @@ impl Segment {
             let mut waiter = Waiter::new(py, 10.0);
             enter(&engine, &mut waiter)
                 .map_err(|error| exception(&name, Some(&engine), error, waiter.raised.take()))?;
-        }
-        if !readonly {
             format::set_home(&engine.memory, engine.memory.inode()?);
         }
         let attached = Arc::new(Attached::new(py, engine, name)?);
