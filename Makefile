@@ -16,10 +16,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find core -name '*.rs' -o -name Cargo.toml)
 PACKAGED := pyproject.toml MANIFEST.in README.md LICENSE $(RUST_SOURCES) \
 	$(shell find vasmem backends -name '*.py' -o -name '*.pyi' -o -name py.typed)
-TESTED_CRATES := --workspace --exclude vasmem-py
+TESTED_CRATES := --workspace --exclude vasmem-py --exclude vasmem-floor
 SHIPPED_CRATES := --workspace --exclude vasmem-lab
 LOOM_CRATES := --package vasmem-engine --package vasmem-memory
-FLOOR := benchmarks/floor/Cargo.toml
 FUZZ := $(CARGO) run --locked --profile fuzz --package vasmem-lab --bin fuzz --
 FUZZ_SECONDS ?= 86400
 FUZZ_COUNT ?= 10000000
@@ -72,7 +71,7 @@ lint-python: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p vasmem
-	cd $(VENV) && bin/python -m mypy.stubtest --mypy-config-file ../pyproject.toml vasmem._core
+	cd $(VENV) && bin/python -m mypy.stubtest --mypy-config-file ../pyproject.toml vasmem._core vasmem.bench._floor
 
 lint-rust: $(VENV)/.created
 	$(CARGO) fmt --all --check
@@ -80,8 +79,6 @@ lint-rust: $(VENV)/.created
 	$(CARGO) clippy --locked --workspace --all-targets --features lab -- -D warnings
 	RUSTFLAGS='--cfg loom' $(CARGO) clippy --locked $(LOOM_CRATES) --features lab --tests \
 		--target-dir $(CARGO_TARGET_DIR)/loom -- -D warnings
-	$(CARGO) fmt --manifest-path $(FLOOR) --check
-	$(CARGO) clippy --locked --manifest-path $(FLOOR) --all-targets -- -D warnings
 
 rust: ## Rust unit and property tests, failpoints included
 	@echo '== rust'

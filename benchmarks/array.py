@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 import vasmem
+from vasmem.bench import machine
+from vasmem.bench.workload import Spread
 
-from . import harness, machine
-from .harness import Spread
+from . import harness
 
 ITEMS = 10_000_000
 UPDATED = 512

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 import vasmem
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import Spread, Workload
 
-from . import harness, machine
-from .harness import Spread, Workload
+from . import harness
 
 BAR_MS = 0.5
 CHILD = """
@@ -40,8 +42,8 @@ def make(records: int, name: str) -> tuple[vasmem.Segment, bytes]:
     workload = Workload(records, seed=1)
     segment = vasmem.create(name, max_size=4 << 30)
     table = segment.hashmap("map", raw=True)
-    for at in range(0, records, harness.CHUNK):
-        keys = workload.keys(range(at, min(at + harness.CHUNK, records)))
+    for at in range(0, records, workloads.CHUNK):
+        keys = workload.keys(range(at, min(at + workloads.CHUNK, records)))
         table.put_many(keys, workload.values(at % 1000, len(keys)))
     return segment, workload.keys([0])[0]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from . import harness
-from .harness import CHUNK, OPERATIONS, Store, Workload
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import CHUNK, OPERATIONS, Store, Workload
 
 ROUNDS = 40
 ONE_KEY = [name for name, operation in OPERATIONS.items() if not operation.call.endswith("_many")]
@@ -30,19 +30,19 @@ def test_one_key_a_call(
     operation, store = OPERATIONS[name], opened[store_name]
     rounds = min(ROUNDS, workload.records // CHUNK // 2)
     sample, others = workload.samples(2, rounds * CHUNK)
-    harness.prepare(store, workload, operation, sample)
+    workloads.prepare(store, workload, operation, sample)
     # What preparing left in the caches gives way to other records.
-    harness.row(store, workload, OPERATIONS["get"], others)
+    workloads.row(store, workload, OPERATIONS["get"], others)
     waiting = iter(sample)
 
     def setup() -> tuple[tuple[list[bytes], ...], dict[str, Any]]:
-        return harness.fresh(workload, operation, next(waiting)), {}
+        return workloads.fresh(workload, operation, next(waiting)), {}
 
     benchmark.group = name
     benchmark.name = store_name
     benchmark.extra_info["operations a round"] = CHUNK
     pedantic: Callable[..., Any] = benchmark.pedantic
-    with harness.no_collection():
+    with workloads.no_collection():
         pedantic(getattr(store, operation.call), setup=setup, rounds=rounds)
-    harness.restore(store, workload, operation, sample)
+    workloads.restore(store, workload, operation, sample)
     assert store.count() == workload.records

@@ -23,8 +23,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, machine, stores
-from .harness import Operation, Workload
+import vasmem
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import Operation, Workload
+
+from . import harness, stores
 
 # Items of one scan.
 ITEMS = 100
@@ -177,24 +181,23 @@ def one_round(
         sample = workload.samples(1, max(operations // ITEMS, 1) if scans else operations)[0]
         taken[name] = {}
         for store in shuffle.sample(opened, len(opened)):
-            harness.prepare(store, workload, operation, sample)
-            with harness.no_collection():
-                taken[name][store.name] = harness.row(store, workload, operation, sample)
-            harness.restore(store, workload, operation, sample)
+            workloads.prepare(store, workload, operation, sample)
+            with workloads.no_collection():
+                taken[name][store.name] = workloads.row(store, workload, operation, sample)
+            workloads.restore(store, workload, operation, sample)
     scans = max(operations // ITEMS, 1)
-    with harness.no_collection():
+    with workloads.no_collection():
         scanned = numbers.scan(scans, shuffle)
     taken[ARRAYS] = {name: time / scans for name, time in scanned.items()}
     keys = sorted(workload.keys(range(workload.records // 4)))
     pairs = list(zip(keys, workload.values(0, len(keys)), strict=True))
     builders = [store for store in opened if isinstance(store, Sorted)]
-    with harness.no_collection():
+    with workloads.no_collection():
         taken[BULK] = {store.name: store.build(pairs) / len(pairs) for store in builders}
     return taken
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    vasmem = harness.installed_vasmem()
     workload = Workload(arguments.records, arguments.seed)
     shuffle = random.Random(arguments.seed)
     facts = machine.facts(Path(arguments.directory))
@@ -208,7 +211,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             opened = open_stores(segment, files.directory)
             everything = workload.samples(1, arguments.records)[0]
             for store in opened:
-                harness.fill(store, workload, everything)
+                workloads.fill(store, workload, everything)
             numbers = Numbers(
                 segment, files.directory / "numbers", arguments.records, arguments.seed
             )

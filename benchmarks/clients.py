@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 import vasmem
+from vasmem.bench import machine
 
-from . import harness, machine
+from . import harness
 
 KEYS = 10_000
 CLIENTS = (1, 2, 4, 8, 12)

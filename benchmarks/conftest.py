@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from . import harness, paired, stores
+from vasmem.bench import workload as workloads
+
+from . import paired, stores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,18 +26,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def workload(pytestconfig: pytest.Config) -> harness.Workload:
-    return harness.Workload(pytestconfig.getoption("--records"), seed=1)
+def workload(pytestconfig: pytest.Config) -> workloads.Workload:
+    return workloads.Workload(pytestconfig.getoption("--records"), seed=1)
 
 
 @pytest.fixture(scope="session")
 def opened(
-    pytestconfig: pytest.Config, workload: harness.Workload
-) -> Iterator[dict[str, harness.Store]]:
+    pytestconfig: pytest.Config, workload: workloads.Workload
+) -> Iterator[dict[str, workloads.Store]]:
     """All stores, each holding all records, by name."""
     names = pytestconfig.getoption("--stores").split(",")
     directory = Path(pytestconfig.getoption("--directory"))
     with stores.Stores(names, workload.records, directory) as made:
         for store in made.open:
-            paired.load(store, harness.Workload(workload.records, seed=1))
+            paired.load(store, workloads.Workload(workload.records, seed=1))
         yield {store.name: store for store in made.open}

@@ -24,9 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 import vasmem
+from vasmem.bench import _floor, machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import CHUNK, Spread, Workload
 
-from . import harness, machine, paired, stores
-from .harness import CHUNK, Spread, Workload
+from . import harness, paired, stores
 
 LINES_INSERT, LINES_UPDATE = 9, 8
 COST_BAR = 1.2
@@ -87,28 +89,28 @@ def summary(segment: Any, deed: Callable[..., object], keys: Any, values: Any) -
 
 def cost(records: int, directory: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Time of a flushing put in units of one that does not flush plus its fences, by operation."""
-    floor, workload, shuffle = harness.load_floor(), Workload(records, seed=2), random.Random(2)
-    core = harness.installed_vasmem()._core
+    workload, shuffle = Workload(records, seed=2), random.Random(2)
+    core = vasmem._core
     if core.flush_method != "clwb":
         raise SystemExit(f"this processor has {core.flush_method}, the comparison needs clwb")
     plain = stores.core_store(core, directory, "plain", flush=False)
     flushing = stores.core_store(core, directory, "flushing", flush=True)
     everything = workload.chunks(workload.random.permutation(records))
     for store in (plain, flushing):
-        harness.fill(store, workload, everything)
+        workloads.fill(store, workload, everything)
     quotients: dict[str, list[float]] = {name: [] for name in PATTERNS}
-    with harness.no_collection():
+    with workloads.no_collection():
         for _ in range(arguments.rounds):
             for name, (first, second) in PATTERNS.items():
-                operation = harness.OPERATIONS[name]
+                operation = workloads.OPERATIONS[name]
                 sample = workload.chunks(workload.random.permutation(records)[: 4 * CHUNK])
                 times = {}
                 for store in shuffle.sample([plain, flushing], 2):
-                    harness.prepare(store, workload, operation, sample)
-                    times[store] = harness.row(store, workload, operation, sample)
-                    harness.restore(store, workload, operation, sample)
+                    workloads.prepare(store, workload, operation, sample)
+                    times[store] = workloads.row(store, workload, operation, sample)
+                    workloads.restore(store, workload, operation, sample)
                 with_it, without = (
-                    floor.round_ns(first, second, MEMORY_MB, ROUNDS_OF_FENCES, flush)
+                    _floor.round_ns(first, second, MEMORY_MB, ROUNDS_OF_FENCES, flush)
                     for flush in (True, False)
                 )
                 own = with_it - without

@@ -15,8 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from . import harness, machine, paired, stores
-from .harness import OPERATIONS, Spread, Workload
+import vasmem
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import OPERATIONS, Spread, Workload
+
+from . import harness, paired, stores
 from .paired import SPREAD, say
 
 # Time of get with huge pages in units of that without, at most.
@@ -26,7 +30,6 @@ SEGMENTS = {"never": "never", "never, again": "never", "try": "try"}
 
 def make(name: str, workload: Workload) -> tuple[Any, stores.MappingStore]:
     """A filled segment and its map."""
-    vasmem = harness.installed_vasmem()
     address = f"benchmark-{os.getpid()}-{name.replace(', ', '-')}"
     sizes = {"size": stores.START_BYTES, "max_size": stores.MAX_BYTES}
     segment = vasmem.create(address, **sizes, huge_pages=SEGMENTS[name])
@@ -55,10 +58,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for number in range(arguments.rounds):
             load_of_others.look()
             sample = workload.samples(1, arguments.operations)[0]
-            with harness.no_collection():
+            with workloads.no_collection():
                 rounds.append(
                     {
-                        store.name: harness.row(store, workload, OPERATIONS["get"], sample)
+                        store.name: workloads.row(store, workload, OPERATIONS["get"], sample)
                         for store in shuffle.sample(opened, len(opened))
                     }
                 )

@@ -17,8 +17,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, machine, stores
-from .harness import OPERATIONS, Chunk, Spread, Store, Workload
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import OPERATIONS, Chunk, Spread, Store, Workload
+
+from . import harness, stores
 
 Times = dict[str, dict[str, list[float]]]
 
@@ -55,11 +58,11 @@ def load(store: Store, workload: Workload) -> float:
     """Fills a store and churns its heap; ns per record of the filling (lmdb: 1000 a commit)."""
     whole = workload.chunks(workload.random.permutation(workload.records))
     start = time.perf_counter_ns()
-    harness.fill(store, workload, whole)
+    workloads.fill(store, workload, whole)
     taken = (time.perf_counter_ns() - start) / workload.records
     half = workload.random.permutation(workload.records)[: workload.records // 2]
-    harness.clear(store, workload, workload.chunks(half))
-    harness.fill(store, workload, workload.chunks(workload.random.permutation(half)))
+    workloads.clear(store, workload, workload.chunks(half))
+    workloads.fill(store, workload, workload.chunks(workload.random.permutation(half)))
     if store.count() != workload.records:
         raise SystemExit(f"{store.name} holds {store.count()} of {workload.records} records")
     return taken
@@ -72,7 +75,7 @@ def one_round(
     samples = dict(zip(OPERATIONS, workload.samples(len(OPERATIONS), operations), strict=True))
     for name, operation in OPERATIONS.items():
         for store in opened:
-            harness.prepare(store, workload, operation, samples[name])
+            workloads.prepare(store, workload, operation, samples[name])
     taken: dict[str, dict[str, float]] = {}
     for name, operation in OPERATIONS.items():
         order = [store for store in opened if store.supports(operation.call)]
@@ -80,15 +83,15 @@ def one_round(
         if operation.call == "put_many":  # all stores must end with the same values
             for store in opened:
                 if store not in order:
-                    harness.fill(store, workload, samples[name])
-        with harness.no_collection():
+                    workloads.fill(store, workload, samples[name])
+        with workloads.no_collection():
             taken[name] = {
-                store.name: harness.row(store, workload, operation, samples[name])
+                store.name: workloads.row(store, workload, operation, samples[name])
                 for store in order
             }
     for name, operation in OPERATIONS.items():
         for store in opened:
-            harness.restore(store, workload, operation, samples[name])
+            workloads.restore(store, workload, operation, samples[name])
     return taken
 
 

@@ -15,7 +15,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import attach, clients, harness, machine, paired, space, together, ycsb
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+
+from . import attach, clients, harness, paired, space, together, ycsb
 
 Result = dict[str, Any]
 Figures = Sequence[Sequence[float]]
@@ -104,7 +107,7 @@ def of_ycsb(result: Result, figure: Figure) -> str:
     stores = [name for name in COLOURS if name in result["arguments"]["stores"]]
     height = 0.8 / len(stores)
     for number, store in enumerate(stores):
-        spreads = [harness.Spread.of(taken[store]) for taken in times.values()]
+        spreads = [workloads.Spread.of(taken[store]) for taken in times.values()]
         at = [place + (number - (len(stores) - 1) / 2) * height for place in range(len(times))]
         middle = [spread.median for spread in spreads]
         time_axes.barh(at, middle, height * 0.92, color=COLOURS[store], label=store)
@@ -128,7 +131,7 @@ def of_ycsb(result: Result, figure: Figure) -> str:
 def of_attach(result: Result, figure: Figure) -> str:
     axes = figure.subplots()
     taken = {int(size): times for size, times in result["attach and get ms"].items()}
-    spreads = [harness.Spread.of(times) for times in taken.values()]
+    spreads = [workloads.Spread.of(times) for times in taken.values()]
     for size, times in taken.items():
         axes.scatter([size] * len(times), times, s=8, color="0.75", zorder=1)
     middle = [spread.median for spread in spreads]
@@ -147,7 +150,7 @@ def of_space(result: Result, figure: Figure) -> str:
     axes = figure.subplots()
     taken = {int(size): figures for size, figures in result["bytes per entry"].items()}
     labels = [f"{size} bytes" for size in taken]
-    own = [harness.KEY_BYTES + size for size in taken]
+    own = [workloads.KEY_BYTES + size for size in taken]
     every = [figures["all"] / net for figures, net in zip(taken.values(), own, strict=True)]
     used = [figures["used"] / net for figures, net in zip(taken.values(), own, strict=True)]
     goals = [space.BAR if size == space.BAR_VALUE_BYTES else None for size in taken]

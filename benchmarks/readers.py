@@ -20,8 +20,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import vasmem
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import Workload
+
 from . import harness
-from .harness import Workload
 
 RECORDS = 500
 # Seconds after which the probing writer gives up on a lock.
@@ -30,7 +33,7 @@ PROBE_TIMEOUT = 0.002
 
 def write_forever(name: str) -> None:
     """The writer process."""
-    mapping = harness.installed_vasmem().attach(name).hashmap("bench", raw=True)
+    mapping = vasmem.attach(name).hashmap("bench", raw=True)
     keys = list(mapping)
     print("writing", flush=True)
     turn = 0
@@ -70,19 +73,19 @@ def read_all(mapping: Any, keys: list[bytes]) -> list[int]:
         start = perf_counter_ns()
         value = mapping[key]
         taken.append(perf_counter_ns() - start)
-        if len(value) != harness.VALUE_BYTES:
+        if len(value) != workloads.VALUE_BYTES:
             raise SystemExit(f"a value of {len(value)} bytes was read")
     return taken
 
 
 def locked_records(segment: Any, mapping: Any, keys: list[bytes]) -> int:
     """How many records cannot be written now."""
-    lock_timeout = harness.installed_vasmem().LockTimeout
+    lock_timeout = vasmem.LockTimeout
     locked = 0
     usual, segment.timeout = segment.timeout, PROBE_TIMEOUT
     for key in keys:
         try:
-            mapping[key] = bytes(harness.VALUE_BYTES)
+            mapping[key] = bytes(workloads.VALUE_BYTES)
         except lock_timeout:
             locked += 1
     segment.timeout = usual
@@ -90,7 +93,6 @@ def locked_records(segment: Any, mapping: Any, keys: list[bytes]) -> int:
 
 
 def measure(stops: int, kills: int) -> dict[str, Any]:
-    vasmem = harness.installed_vasmem()
     name = f"benchmark-{os.getpid()}"
     chance = random.Random(3)
     keys = Workload(RECORDS, seed=3).keys(range(RECORDS))
@@ -103,7 +105,7 @@ def measure(stops: int, kills: int) -> dict[str, Any]:
     with vasmem.create(name, size="1M", max_size="64M") as segment:
         mapping = segment.hashmap("bench", raw=True)
         for key in keys:
-            mapping[key] = bytes(harness.VALUE_BYTES)
+            mapping[key] = bytes(workloads.VALUE_BYTES)
         with vasmem.attach(name, readonly=True) as read_only:
             reader = read_only.hashmap("bench", raw=True)
 

@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 import vasmem
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import Workload
 
-from . import harness, machine
-from .harness import Workload
+from . import harness
 
 BAR, BAR_VALUE_BYTES = 1.35, 100
 VALUE_BYTES = (8, 32, 100, 250, 1000)
@@ -30,8 +32,8 @@ def measure(records: int, value_bytes: int) -> dict[str, float]:
     with vasmem.create(name, size=1 << 20, max_size=4 << 30) as segment:
         try:
             table = segment.hashmap("map", raw=True)
-            for at in range(0, records, harness.CHUNK):
-                keys = workload.keys(range(at, min(at + harness.CHUNK, records)))
+            for at in range(0, records, workloads.CHUNK):
+                keys = workload.keys(range(at, min(at + workloads.CHUNK, records)))
                 values = workload.values(at % 1000, len(keys), value_bytes)
                 table.put_many(keys, values)
             info = segment.info()
@@ -56,8 +58,8 @@ def main() -> None:
     for size in VALUE_BYTES:
         taken = measure(arguments.records, size)
         result["bytes per entry"][size] = taken
-        whole = taken["all"] / (harness.KEY_BYTES + size)
-        used = taken["used"] / (harness.KEY_BYTES + size)
+        whole = taken["all"] / (workloads.KEY_BYTES + size)
+        used = taken["used"] / (workloads.KEY_BYTES + size)
         word = ""
         if size == BAR_VALUE_BYTES:
             word = f"all <= {BAR}: " + ("reached" if whole <= BAR else "missed")

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import harness, machine, ycsb
-from .harness import Spread
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import BATCH, CHUNK, Spread
+
+from . import harness, ycsb
 
 BEGIN, END = "<!-- speed:begin -->\n", "<!-- speed:end -->\n"
 ROWS = {
@@ -22,9 +25,9 @@ ROWS = {
     "put new record": "`m[key] = value`, new record",
     "delete": "`del m[key]`",
     "insert": "`m[key] = value`, new key",
-    "get_many": f"`m.get_many(keys)`, {harness.BATCH} at a time",
-    "put_many in place": f"`m.put_many(keys, values)`, {harness.CHUNK:,} at a time, same length",
-    "put_many new record": f"`m.put_many(keys, values)`, {harness.CHUNK:,} at a time, new records",
+    "get_many": f"`m.get_many(keys)`, {BATCH} at a time",
+    "put_many in place": f"`m.put_many(keys, values)`, {CHUNK:,} at a time, same length",
+    "put_many new record": f"`m.put_many(keys, values)`, {CHUNK:,} at a time, new records",
 }
 Result = dict[str, Any]
 
@@ -88,9 +91,9 @@ def others() -> Iterator[list[str]]:
         label = f"`m[key]` with {share:.0%} in huge pages, in units of without (without, again)"
         yield [label, number(huge["ratios"]["try"], 2), number(huge["ratios"]["never, again"], 2)]
     if filled := harness.newest_result("space"):
-        each = filled["bytes per entry"][str(harness.VALUE_BYTES)]["all"]
+        each = filled["bytes per entry"][str(workloads.VALUE_BYTES)]["all"]
         label = "memory per entry, in units of key + value"
-        yield [label, f"{each / (harness.KEY_BYTES + harness.VALUE_BYTES):.2f}", ""]
+        yield [label, f"{each / (workloads.KEY_BYTES + workloads.VALUE_BYTES):.2f}", ""]
 
 
 def latency() -> str:
@@ -120,8 +123,8 @@ def text() -> str:
     if busy > machine.OTHERS_MAX:
         beside = f"\nWhile it ran, other processes used up to {busy:.1f} cores."
     opening = (
-        f"{paired['arguments']['records']:,} random keys of {harness.KEY_BYTES} bytes, values of "
-        f"{harness.VALUE_BYTES} bytes, raw map;\nmedian [lowest..highest] of "
+        f"{paired['arguments']['records']:,} random keys of {workloads.KEY_BYTES} bytes, values of "
+        f"{workloads.VALUE_BYTES} bytes, raw map;\nmedian [lowest..highest] of "
         f"{paired['arguments']['rounds']} paired rounds on {facts['cores']} cores ({facts['cpu']}, "
         f"Linux {facts['kernel']}).{beside}\n"
         "vasmem and the floor have huge pages, or both small ones of 4 KiB, which are py-lmdb's;\n"

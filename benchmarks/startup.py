@@ -16,8 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, machine
-from .harness import Spread
+from vasmem.bench import machine
+from vasmem.bench.workload import Spread
+
+from . import harness
 
 BAR_MS = 60
 STATEMENTS = {"nothing": "pass", "numpy": "import numpy", "vasmem": "import vasmem"}

@@ -8,203 +8,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
+
+import vasmem
+from vasmem.bench import _floor
+from vasmem.bench import workload as workloads
+from vasmem.bench.contestants.lmdb_store import LmdbStore
+from vasmem.bench.contestants.mapping import MappingStore
+from vasmem.bench.contestants.ours import MAX_BYTES, START_BYTES
 
 from . import harness
 
-# Enough for the largest run here; only what is written takes memory.
-MAX_BYTES = 8 << 30
-# Segments start small, so that loading pays for growth as a user's program does.
-START_BYTES = 64 << 20
-
-
-class MappingStore:
-    """A mapping of bytes to bytes: vasmem and the floor."""
-
-    def __init__(self, name: str, mapping: Any, close: Callable[[], None]) -> None:
-        self.name = name
-        self.map = mapping
-        self._close = close
-
-    def get_item(self, keys: list[bytes]) -> int:
-        mapping = self.map
-        start = perf_counter_ns()
-        for key in keys:
-            mapping[key]
-        return perf_counter_ns() - start
-
-    def get(self, keys: list[bytes]) -> int:
-        get = self.map.get
-        start = perf_counter_ns()
-        for key in keys:
-            get(key)
-        return perf_counter_ns() - start
-
-    def get_many(self, keys: list[bytes]) -> int:
-        get_many = self.map.get_many
-        batches = [keys[at : at + harness.BATCH] for at in range(0, len(keys), harness.BATCH)]
-        start = perf_counter_ns()
-        for batch in batches:
-            get_many(batch)
-        return perf_counter_ns() - start
-
-    def put(self, keys: list[bytes], values: list[bytes]) -> int:
-        mapping = self.map
-        start = perf_counter_ns()
-        for key, value in zip(keys, values, strict=True):
-            mapping[key] = value
-        return perf_counter_ns() - start
-
-    def put_many(self, keys: list[bytes], values: list[bytes]) -> int:
-        put_many = self.map.put_many
-        start = perf_counter_ns()
-        put_many(keys, values)
-        return perf_counter_ns() - start
-
-    def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:
-        mapping = self.map
-        start = perf_counter_ns()
-        for key, value in zip(keys, values, strict=True):
-            if value is None:
-                mapping[key]
-            else:
-                mapping[key] = value
-        return perf_counter_ns() - start
-
-    def delete(self, keys: list[bytes]) -> int:
-        mapping = self.map
-        start = perf_counter_ns()
-        for key in keys:
-            del mapping[key]
-        return perf_counter_ns() - start
-
-    def supports(self, call: str) -> bool:
-        return call not in ("get_many", "put_many") or hasattr(self.map, call)
-
-    def bulk_put(self, keys: list[bytes], values: list[bytes]) -> None:
-        self.put(keys, values)
-
-    def bulk_delete(self, keys: list[bytes]) -> None:
-        self.delete(keys)
-
-    def read(self, key: bytes) -> bytes | None:
-        return self.map.get(key)  # type: ignore[no-any-return]
-
-    def count(self) -> int:
-        return len(self.map)
-
-    def close(self) -> None:
-        self.map = None
-        self._close()
-
-
-class LmdbStore:
-    """py-lmdb at its best for one transaction per operation; README.md has the alternatives."""
-
-    def __init__(self, directory: Path) -> None:
-        import lmdb
-
-        self.name = "lmdb"
-        self.env = lmdb.open(
-            str(directory / "lmdb"),
-            subdir=False,
-            map_size=MAX_BYTES,
-            writemap=True,
-            sync=False,
-            metasync=False,
-            map_async=True,
-            meminit=False,
-            # The default of 1 never reuses a read transaction in these loops: 20 % slower.
-            max_spare_txns=4,
-        )
-
-    def get_item(self, keys: list[bytes]) -> int:
-        begin = self.env.begin
-        start = perf_counter_ns()
-        for key in keys:
-            # Ended by its last reference: cheaper than `with` (20 %) and than abort() (5 %).
-            begin().get(key)
-        return perf_counter_ns() - start
-
-    get = get_item
-
-    def get_many(self, keys: list[bytes]) -> int:
-        begin = self.env.begin
-        batches = [keys[at : at + harness.BATCH] for at in range(0, len(keys), harness.BATCH)]
-        start = perf_counter_ns()
-        for batch in batches:
-            begin().cursor().getmulti(batch)
-        return perf_counter_ns() - start
-
-    def put(self, keys: list[bytes], values: list[bytes]) -> int:
-        begin = self.env.begin
-        start = perf_counter_ns()
-        for key, value in zip(keys, values, strict=True):
-            transaction = begin(None, None, True)
-            transaction.put(key, value)
-            transaction.commit()
-        return perf_counter_ns() - start
-
-    def put_many(self, keys: list[bytes], values: list[bytes]) -> int:
-        begin = self.env.begin
-        pairs = list(zip(keys, values, strict=True))
-        start = perf_counter_ns()
-        with begin(write=True) as transaction:
-            transaction.cursor().putmulti(pairs)
-        return perf_counter_ns() - start
-
-    def mixed(self, keys: list[bytes], values: list[bytes | None]) -> int:
-        begin = self.env.begin
-        start = perf_counter_ns()
-        for key, value in zip(keys, values, strict=True):
-            if value is None:
-                begin().get(key)
-            else:
-                transaction = begin(None, None, True)
-                transaction.put(key, value)
-                transaction.commit()
-        return perf_counter_ns() - start
-
-    def delete(self, keys: list[bytes]) -> int:
-        begin = self.env.begin
-        start = perf_counter_ns()
-        for key in keys:
-            transaction = begin(None, None, True)
-            transaction.delete(key)
-            transaction.commit()
-        return perf_counter_ns() - start
-
-    def supports(self, call: str) -> bool:
-        return hasattr(self, call)
-
-    def bulk_put(self, keys: list[bytes], values: list[bytes]) -> None:
-        with self.env.begin(write=True) as transaction:
-            for key, value in zip(keys, values, strict=True):
-                transaction.put(key, value)
-
-    def bulk_delete(self, keys: list[bytes]) -> None:
-        with self.env.begin(write=True) as transaction:
-            for key in keys:
-                transaction.delete(key)
-
-    def read(self, key: bytes) -> bytes | None:
-        with self.env.begin() as transaction:
-            return transaction.get(key)
-
-    def count(self) -> int:
-        return int(self.env.stat()["entries"])
-
-    def close(self) -> None:
-        self.env.close()
-
 
 def floor_store(directory: Path, records: int, name: str = "floor") -> MappingStore:
-    table = harness.load_floor().Table(
+    table = _floor.Table(
         directory / name,
         records=records,
-        key_max=harness.KEY_BYTES,
-        value_max=harness.VALUE_BYTES + 4,
+        key_max=workloads.KEY_BYTES,
+        value_max=workloads.VALUE_BYTES + 4,
     )
     return MappingStore(name, table, lambda: None)
 
@@ -226,7 +47,6 @@ def segment_name(pid: int, store: str = "vasmem") -> str:
 
 def vasmem_store(name: str = "vasmem", kind: str = "hashmap", **options: Any) -> MappingStore:
     """A raw map, or B-tree, as a user gets it, unless `options` of `create` say otherwise."""
-    vasmem = harness.installed_vasmem()
     path = segment_name(os.getpid(), name)
     segment = vasmem.create(path, size=START_BYTES, max_size=MAX_BYTES, **options)
 
@@ -237,13 +57,13 @@ def vasmem_store(name: str = "vasmem", kind: str = "hashmap", **options: Any) ->
     return MappingStore(name, getattr(segment, kind)("bench", raw=True), close)
 
 
-def attached(name: str, directory: Path, creator: int, *, readonly: bool) -> harness.Store:
+def attached(name: str, directory: Path, creator: int, *, readonly: bool) -> workloads.Store:
     """The store that process `creator` made with its files in `directory`."""
     if name in ("vasmem", "vasmem-btree"):
-        segment = harness.installed_vasmem().attach(segment_name(creator, name), readonly=readonly)
+        segment = vasmem.attach(segment_name(creator, name), readonly=readonly)
         return MappingStore(name, segment["bench"], segment.close)
     if name == "floor":
-        table = harness.load_floor().Table.attach(directory / "floor")
+        table = _floor.Table.attach(directory / "floor")
         return MappingStore(name, table, lambda: None)
     return LmdbStore(directory)
 
@@ -267,7 +87,7 @@ def core_store(core: Any, directory: Path, name: str, *, flush: bool) -> Mapping
 
 
 def installed_core(directory: Path, *, flush: bool) -> MappingStore:
-    core = harness.installed_vasmem()._core
+    core = vasmem._core
     return core_store(core, directory, "vasmem-flush" if flush else "vasmem-core", flush=flush)
 
 
@@ -281,8 +101,8 @@ class Stores:
 
     def __init__(self, names: Sequence[str], records: int, parent: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="vasmem-benchmark-", dir=parent))
-        self.open: list[harness.Store] = []
-        makers: dict[str, Callable[[], harness.Store]] = {
+        self.open: list[workloads.Store] = []
+        makers: dict[str, Callable[[], workloads.Store]] = {
             "vasmem": vasmem_store,
             "vasmem-btree": lambda: vasmem_store("vasmem-btree", "btree"),
             "vasmem-4k": lambda: vasmem_store("vasmem-4k", huge_pages="never"),

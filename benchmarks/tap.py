@@ -16,8 +16,11 @@ from typing import Any
 
 from rich.console import Console
 
-from . import harness, machine, paired, stores
-from .harness import CHUNK, Spread, Workload
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import CHUNK, Spread, Workload
+
+from . import harness, paired, stores
 
 BAR = 1.02
 # All in cache, where a branch weighs most, and what does not fit there.
@@ -54,13 +57,13 @@ def one_round(
     ]
     everything = workload.chunks(workload.random.permutation(workload.records))
     for store in opened:
-        harness.fill(store, workload, everything)
+        workloads.fill(store, workload, everything)
     times: dict[str, list[float]] = {name: [] for name in built}
-    with harness.no_collection():
+    with workloads.no_collection():
         for _ in range(turns):
             sample = workload.chunks(workload.random.permutation(workload.records)[:CHUNK])
             for store in shuffle.sample(opened, len(opened)):
-                taken = harness.row(store, workload, harness.OPERATIONS["put in place"], sample)
+                taken = workloads.row(store, workload, workloads.OPERATIONS["put in place"], sample)
                 times[store.name].append(taken)
     for store in opened:
         store.close()

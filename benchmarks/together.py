@@ -32,8 +32,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from . import harness, machine, paired, stores
-from .harness import CHUNK, Spread, Workload
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import CHUNK, Spread, Workload
+
+from . import harness, paired, stores
 from .paired import SPREAD, say
 
 PRIVATE = "private"
@@ -100,7 +103,7 @@ def serve(words: argparse.Namespace) -> None:
         workload = Workload(CHUNK, words.seed)
         keys = workload.keys(range(CHUNK))
         filled = dict(zip(keys, workload.values(0, CHUNK), strict=True))
-        store: harness.Store = stores.MappingStore(PRIVATE, filled, lambda: None)
+        store: workloads.Store = stores.MappingStore(PRIVATE, filled, lambda: None)
     else:
         workload = Workload(words.records, words.seed)
         readonly = role.call != "put"

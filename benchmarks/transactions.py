@@ -20,8 +20,12 @@ from typing import Any
 
 from rich.console import Console
 
-from . import harness, machine, paired, stores
-from .harness import Spread, Workload
+import vasmem
+from vasmem.bench import machine
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import Spread, Workload
+
+from . import harness, paired, stores
 from .paired import SPREAD, say
 
 # Transactions a second, in those of lmdb, at least.
@@ -32,7 +36,7 @@ Transaction = Callable[[list[bytes], list[bytes]], None]
 
 def ours(address: str, workload: Workload) -> tuple[dict[str, Transaction], Callable[[], None]]:
     """Both ways of a segment with two filled maps, and what ends it."""
-    segment = harness.installed_vasmem().create(address, max_size=stores.MAX_BYTES)
+    segment = vasmem.create(address, max_size=stores.MAX_BYTES)
     one, two = segment.hashmap("one", raw=True), segment.hashmap("two", raw=True)
     for chunk in workload.chunks(workload.random.permutation(workload.records)):
         keys = workload.keys(chunk.indices)
@@ -51,7 +55,7 @@ def ours(address: str, workload: Workload) -> tuple[dict[str, Transaction], Call
 
     def close() -> None:
         segment.close()
-        harness.installed_vasmem().remove(address)
+        vasmem.remove(address)
 
     return {"transaction": alone, "atomic": segment.atomic(put)}, close
 
@@ -114,7 +118,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for number in range(arguments.rounds):
             load_of_others.look()
             work = list(batches(workload, arguments.transactions))
-            with harness.no_collection():
+            with workloads.no_collection():
                 names = shuffle.sample(list(ways), len(ways))
                 rounds.append({name: row(ways[name], work) for name in names})
             others.append(load_of_others.look())

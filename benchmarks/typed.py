@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from . import harness, machine, paired
-from .harness import Spread
+import vasmem
+from vasmem.bench import machine
+from vasmem.bench.workload import Spread
+
+from . import harness, paired
 from .paired import SPREAD, say
 
 # Keys a second that get_many finds, in millions, at least; or its time in that of take, at most.
@@ -47,7 +50,7 @@ def one_round(
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole measurement, as the result that is written."""
-    vasmem, random = harness.installed_vasmem(), np.random.default_rng(arguments.seed)
+    random = np.random.default_rng(arguments.seed)
     pairs = np.empty(arguments.records, [("key", "u8"), ("value", "f8")])
     keys = np.unique(random.integers(0, 1 << 63, arguments.records + 1000, "u8"))
     pairs["key"] = random.permutation(keys)[: arguments.records]

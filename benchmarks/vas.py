@@ -16,8 +16,9 @@ from rich.table import Table
 
 import vasmem
 from vasmem import _core
+from vasmem.bench import machine
 
-from . import harness, machine
+from . import harness
 from .harness import Spread
 
 # Goals in microseconds; that of the switch is for processors with protection keys.

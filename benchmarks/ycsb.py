@@ -22,8 +22,11 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from . import harness, machine, paired, stores, zipfian
-from .harness import CHUNK, Store, Workload
+from vasmem.bench import machine, zipfian
+from vasmem.bench import workload as workloads
+from vasmem.bench.workload import CHUNK, Store, Workload
+
+from . import harness, paired, stores
 from .paired import say
 
 STORES = ("vasmem", "vasmem-4k", "floor", "floor-2m", "lmdb")
@@ -43,7 +46,7 @@ MIXES = {"A": Mix(0.5, 5.5), "B": Mix(0.95, 3.5), "C": Mix(1.0, 3.0)}
 class Stream(NamedTuple):
     """Operations that all stores do: the records, and which of them are updates."""
 
-    chunks: list[harness.Chunk]
+    chunks: list[workloads.Chunk]
     updates: list[list[bool]]
 
 
@@ -79,7 +82,7 @@ def one_round(
     taken: dict[str, dict[str, float]] = {}
     for name, mix in MIXES.items():
         operations_here = stream(workload, mix, operations)
-        with harness.no_collection():
+        with workloads.no_collection():
             taken[name] = {LOOP: row(nothing, workload, operations_here)}
             for store in shuffle.sample(opened, len(opened)):
                 taken[name][store.name] = row(store.mixed, workload, operations_here)

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vasmem.cli import data, dump, facts, lab, listing, nvm, restoring, salvaging, scan, vas
+from vasmem.cli import bench, data, dump, facts, lab, listing, nvm, restoring, salvaging, scan, vas
 from vasmem.cli.output import NotFound, complain
 from vasmem.errors import SegmentNotFound, VasmemError
 
@@ -64,6 +64,8 @@ for command, name in (
     app.command(name)(command)
 app.add_typer(lab.app, name="lab")
 app.add_typer(vas.app, name="vas")
+
+app.add_typer(bench.app, name="bench", help="Compare vasmem with other stores, here.")
 
 
 @app.callback()

@@ -21,7 +21,9 @@ def ranks(uniform: np.ndarray) -> np.ndarray:
     """For numbers of [0, 1): ranks, of which 0 is the most popular."""
     zeta_two = 1 + 0.5**CONSTANT
     eta = (1 - (2 / ITEMS) ** (1 - CONSTANT)) / (1 - zeta_two / ZETA_ITEMS)
-    drawn = (ITEMS * (eta * uniform - eta + 1) ** (1 / (1 - CONSTANT))).astype(np.uint64)
+    drawn: np.ndarray = (ITEMS * (eta * uniform - eta + 1) ** (1 / (1 - CONSTANT))).astype(
+        np.uint64
+    )
     scaled = uniform * ZETA_ITEMS
     drawn[scaled < zeta_two] = 1
     drawn[scaled < 1] = 0

@@ -5,16 +5,21 @@
 //! a head word, the key's room, the value's room. Head: low 32 bits of the hash, key length + 1
 //! (16 bits; 0 means that the slot is free), value length (16 bits).
 
+#![allow(unsafe_code)]
+
 use std::ffi::CString;
 use std::io;
 use std::ptr;
 
 use crate::hash::hash;
+use crate::lock::Mutex;
 
 const HEADER_BYTES: usize = 4096;
 const MAGIC: u64 = 0x726f_6f6c_666d_7376;
 /// Where the number of records stands in the header, apart from what never changes.
 const COUNT_AT: usize = 64;
+/// Where a table that is locked has its mutex: a line of its own.
+const LOCK_AT: usize = 128;
 /// The head's part that a lookup compares: hash and key length.
 const IDENTITY: u64 = (1 << 48) - 1;
 const GROUP: usize = 32;
@@ -102,6 +107,13 @@ impl Table {
             value_max,
             record_limit: slots * 3 / 5,
         }
+    }
+
+    /// The mutex in the header page: a new one, or the one that the table's maker left there.
+    pub fn lock(&self, make: bool) -> io::Result<Mutex> {
+        // SAFETY: inside the header page, aligned, and used for nothing else; the extension drops
+        // the mutex before the table that maps it.
+        unsafe { Mutex::at(self.base.add(LOCK_AT), make) }
     }
 
     /// Puts huge pages in the place of all small ones, as far as they fill whole ones.

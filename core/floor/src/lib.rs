@@ -1,10 +1,14 @@
-//! The floor: what a shared map in Python costs when nothing is promised.
+//! The extension module `vasmem.bench._floor`: what a shared map in Python costs when nothing is
+//! promised.
 //!
 //! A hash table over a MAP_SHARED file with the Python call path of `vasmem` (a PyO3 mapping class
 //! that takes and gives `bytes`), and none of its locks, transactions, crash safety or growth.
 
+#![allow(unsafe_code)]
+
 mod fences;
 mod hash;
+mod lock;
 mod table;
 
 use std::ffi::CString;
@@ -18,27 +22,46 @@ use pyo3::types::{PyBytes, PyList};
 
 use table::{Refusal, prefetch_line};
 
-/// An unsynchronised mapping of bytes to bytes over a file that it creates or attaches.
-#[pyclass(frozen, mapping, subclass, module = "vasmem_floor")]
+/// A mapping of bytes to bytes over a file that it creates or attaches. It is unsynchronised, or
+/// `locked`: a mutex in the file is held in each call.
+#[pyclass(frozen, mapping, subclass, module = "vasmem.bench._floor")]
 struct Table {
+    /// In the memory of `inner`, so it goes first.
+    lock: Option<lock::Mutex>,
     inner: table::Table,
+}
+
+impl Table {
+    #[inline]
+    fn hold(&self) -> Option<lock::Held<'_>> {
+        self.lock.as_ref().map(lock::Mutex::hold)
+    }
 }
 
 #[pymethods]
 impl Table {
     /// `records` is the most it holds (at a load of 60 %); lengths are in bytes.
     #[new]
-    #[pyo3(signature = (path, *, records, key_max = 16, value_max = 104))]
-    fn new(path: PathBuf, records: u64, key_max: usize, value_max: usize) -> PyResult<Table> {
+    #[pyo3(signature = (path, *, records, key_max = 16, value_max = 104, locked = false))]
+    fn new(
+        path: PathBuf,
+        records: u64,
+        key_max: usize,
+        value_max: usize,
+        locked: bool,
+    ) -> PyResult<Table> {
         let path = CString::new(path.into_os_string().into_vec())?;
-        Ok(Table { inner: table::Table::create(path, records, key_max, value_max)? })
+        let inner = table::Table::create(path, records, key_max, value_max)?;
+        Ok(Table { lock: locked.then(|| inner.lock(true)).transpose()?, inner })
     }
 
     /// The table that another process made at this path.
     #[staticmethod]
-    fn attach(path: PathBuf) -> PyResult<Table> {
+    #[pyo3(signature = (path, *, locked = false))]
+    fn attach(path: PathBuf, locked: bool) -> PyResult<Table> {
         let path = CString::new(path.into_os_string().into_vec())?;
-        Ok(Table { inner: table::Table::attach(path)? })
+        let inner = table::Table::attach(path)?;
+        Ok(Table { lock: locked.then(|| inner.lock(false)).transpose()?, inner })
     }
 
     /// Asks for huge pages. Raises OSError if the system has none.
@@ -47,6 +70,7 @@ impl Table {
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
+        let _held = self.hold();
         match self.inner.find(key.as_bytes()) {
             Some(found) => Ok(PyBytes::new(key.py(), self.inner.value(&found))),
             None => Err(missing(key)),
@@ -59,6 +83,7 @@ impl Table {
         key: &Bound<'py, PyBytes>,
         default: Option<Bound<'py, PyAny>>,
     ) -> Option<Bound<'py, PyAny>> {
+        let _held = self.hold();
         match self.inner.find(key.as_bytes()) {
             Some(found) => Some(PyBytes::new(key.py(), self.inner.value(&found)).into_any()),
             None => default,
@@ -66,6 +91,7 @@ impl Table {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) -> PyResult<()> {
+        let _held = self.hold();
         match self.inner.put(key.as_bytes(), value.as_bytes()) {
             Ok(()) => Ok(()),
             Err(Refusal::TooLong) => Err(PyValueError::new_err("key or value exceeds its room")),
@@ -74,10 +100,12 @@ impl Table {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyBytes>) -> PyResult<()> {
+        let _held = self.hold();
         if self.inner.delete(key.as_bytes()) { Ok(()) } else { Err(missing(key)) }
     }
 
     fn __contains__(&self, key: &Bound<'_, PyBytes>) -> bool {
+        let _held = self.hold();
         self.inner.find(key.as_bytes()).is_some()
     }
 
@@ -98,6 +126,7 @@ impl Table {
         unsafe {
             let list = ffi::PyList_New(keys.len() as ffi::Py_ssize_t);
             let result = Bound::from_owned_ptr_or_err(py, list)?;
+            let _held = self.hold();
             self.inner.find_many(
                 keys.len(),
                 |index| keys[index].cast_unchecked::<PyBytes>().as_bytes(),
@@ -135,7 +164,7 @@ fn round_ns(
 }
 
 #[pymodule]
-fn vasmem_floor(module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _floor(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(round_ns, module)?)?;
     module.add_class::<Table>()

@@ -1,4 +1,5 @@
 //! What flushing itself costs: stores to as many lines as a `put` has, twice fenced or not.
+#![allow(unsafe_code)]
 
 use std::arch::asm;
 use std::time::Instant;

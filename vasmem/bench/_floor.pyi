@@ -1,0 +1,36 @@
+from os import PathLike
+from typing import Any, final
+
+__all__ = ["Table", "build_profile", "round_ns"]
+
+build_profile: str
+
+@final
+class Table:
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        *,
+        records: int,
+        key_max: int = 16,
+        value_max: int = 104,
+        locked: bool = False,
+    ) -> Table: ...
+    @staticmethod
+    def attach(path: str | PathLike[str], *, locked: bool = False) -> Table: ...
+    def collapse(self) -> None: ...
+    def get(self, key: bytes, default: Any = None) -> Any: ...
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
+    def __getitem__(self, key: bytes, /) -> bytes: ...
+    def __setitem__(self, key: bytes, value: bytes, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
+    def __contains__(self, key: bytes, /) -> bool: ...
+    def __len__(self) -> int: ...
+
+def round_ns(
+    first: tuple[int, int, int],
+    second: tuple[int, int, int],
+    megabytes: int,
+    rounds: int,
+    flush: bool,
+) -> float: ...
