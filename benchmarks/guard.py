@@ -15,20 +15,21 @@ from rich.table import Table
 
 import vasmem
 from vasmem import _core
+from vasmem.bench import machine
+from vasmem.bench.workload import KEY_BYTES, VALUE_BYTES, Spread, no_collection
 
-from . import harness, machine
-from .harness import Spread
+from . import harness
 
 KEYS = 20_000
 PUTS = 2_000
-VALUE = b"v" * harness.VALUE_BYTES
-OTHER = b"w" * harness.VALUE_BYTES
+VALUE = b"v" * VALUE_BYTES
+OTHER = b"w" * VALUE_BYTES
 # Goals: what guarded operations may take longer, in percent, with protection keys.
 BARS_PERCENT = {"get": 0.0, "put in place": 25.0, "put a new key": 25.0}
 
 
 def key(number: int) -> bytes:
-    return number.to_bytes(harness.KEY_BYTES, "little")
+    return number.to_bytes(KEY_BYTES, "little")
 
 
 def gets_ns(users: Any) -> float:
@@ -67,7 +68,7 @@ def run(rounds: int) -> dict[str, Any]:
             users = plain.hashmap("users", raw=True)
             for number in range(KEYS):
                 users[key(number)] = VALUE
-            with vasmem.attach(name, guard=True) as guarded, harness.no_collection():
+            with vasmem.attach(name, guard=True) as guarded, no_collection():
                 both = {"plain": plain, "guarded": guarded}
                 for segment in both.values():
                     one_round(segment, KEYS)

@@ -17,9 +17,9 @@ from rich.table import Table
 import vasmem
 from vasmem import _core
 from vasmem.bench import machine
+from vasmem.bench.workload import Spread, no_collection
 
 from . import harness
-from .harness import Spread
 
 # Goals in microseconds; that of the switch is for processors with protection keys.
 BARS_US = {
@@ -81,7 +81,7 @@ def run(rounds: int) -> dict[str, Any]:
         for size, size_bytes in SIZES.items():
             names.append(f"{stamp}-{size}".replace(" ", "-"))
             vasmem.create(names[-1], size=size_bytes, max_size=8 << 30).close()
-        with harness.no_collection():
+        with no_collection():
             taken = [one_round(stamp) for _ in range(rounds)]
     finally:
         for name in names:

@@ -99,7 +99,7 @@ def test_keys_are_chosen_as_ycsb_chooses_them(tmp_path: Path) -> None:
     """The first keys of every YCSB load, and the share of the most popular one: 1 in 26.47."""
     program = """
 import numpy as np
-from benchmarks import zipfian
+from vasmem.bench import zipfian
 print(*zipfian.scrambled(np.arange(2, dtype=np.uint64)))
 drawn = zipfian.draw(np.random.default_rng(1), 1000, 100_000)
 counts = np.bincount(drawn, minlength=1000)
