@@ -1,7 +1,8 @@
 //! Granules: finding free ones, and growth.
 //!
 //! **G1** only granules before the backed end are handed out, and the backed end is raised only
-//! after the bytes are there. **G2** the table of a region is backed before any of its granules.
+//! after the bytes are there; the medium knows of it before any of them is taken. **G2** the table
+//! of a region is backed before any of its granules.
 
 use crate::error::{Error, Holder, Result, is_out_of_space};
 use crate::host::{Host, Patience};
@@ -34,7 +35,20 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if let (1, Some(at)) = (count, found) {
             self.extent_hint.store(at, Relaxed);
         }
+        if found.is_some() {
+            self.tell_backed();
+        }
         found
+    }
+
+    /// Makes the backed end durable: whoever raised it may have died before that (G1).
+    fn tell_backed(&self) {
+        let backed = self.backed();
+        if self.backed_told.load(Acquire) < backed {
+            self.memory.flush(header::BACKED, 8);
+            self.memory.drain();
+            self.backed_told.store(backed, Release);
+        }
     }
 
     fn scan(&self, from: Offset, count: u64, taken: &impl Fn(Place) -> bool) -> Option<Offset> {
@@ -104,8 +118,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.switches.hit(Point::Grown)?;
         let _writing = self.memory.writing();
         self.memory.store(header::BACKED, end, Release);
-        self.memory.flush(header::BACKED, 8);
-        self.memory.drain();
         self.memory.raise_limit(end);
         self.switches.hit(Point::GrownTold)
     }

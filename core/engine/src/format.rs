@@ -19,7 +19,8 @@ pub fn first_bytes(geometry: &Geometry, size_bytes: u64) -> (u64, Offset) {
     (HEADER_BYTES, end)
 }
 
-/// Writes a fresh segment into zeroed memory that is backed as [`first_bytes`] says.
+/// Writes a fresh segment into zeroed memory that is backed as [`first_bytes`] says. It is durable
+/// after [`set_home`].
 ///
 /// The caller links it under its name afterwards, so nobody ever attaches a half-built one.
 pub fn create<M: Memory>(memory: &M, geometry: &Geometry, backed: Offset, boot: [u64; 2]) {
@@ -41,7 +42,6 @@ pub fn create<M: Memory>(memory: &M, geometry: &Geometry, backed: Offset, boot: 
         set(copy + header::CHECKSUM, sum_words(0, &words));
     }
     memory.flush(0, HEADER_BYTES);
-    memory.drain();
     memory.fence(Release);
 }
 
@@ -240,11 +240,10 @@ pub fn is_other_boot<M: Memory>(memory: &M, boot: [u64; 2]) -> bool {
     stored != boot
 }
 
-/// Notes the boot in which a writer is attached; after recovery, if any was due.
+/// Notes the boot in which a writer is attached; after recovery, if any was due. Not flushed: after
+/// a power failure the boot is another one in any case.
 pub fn set_boot<M: Memory>(memory: &M, boot: [u64; 2]) {
     let _writing = memory.writing();
     memory.store(header::BOOT, boot[0], Relaxed);
     memory.store(header::BOOT + 8, boot[1], Release);
-    memory.flush(header::BOOT, 16);
-    memory.drain();
 }

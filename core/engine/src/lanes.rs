@@ -274,8 +274,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let at = self.geometry.lane(u64::from(id));
         if fresh {
             self.allocate(at, self.geometry.lane_bytes, self.geometry.lane_bytes)?;
-            self.use_lanes(u64::from(id) + 1);
         }
+        self.use_lanes(u64::from(id) + 1);
         if !mutated(Mutation::ClaimWithoutRecovery) {
             self.repair(id)?;
         }
@@ -311,7 +311,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
         Ok((at, bytes))
     }
 
-    /// Raises the high-water mark of lanes.
+    /// Raises the high-water mark of lanes, and flushes it: who raised it before may have died
+    /// before that. The recovery of the lane drains.
     fn use_lanes(&self, count: u64) {
         let mut used = self.memory.load(header::LANES_USED, Acquire);
         while used < count {
@@ -321,7 +322,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
         }
         self.memory.flush(header::LANES_USED, 8);
-        self.memory.drain();
     }
 
     /// Place of the words of a lane that are no part of its record.

@@ -236,11 +236,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
                     let (at, value) = record.word(index);
                     self.redo_word(lane, at, value)?;
                 }
-                if !mutated(Mutation::RedoneNotDurable) {
-                    self.persist(listed.node, LINE);
-                }
                 self.switches.hit(Point::RecoveryApplied)?;
                 left.push(listed);
+            } else {
+                // Its words are durable, but a recovery that died may have stored the target last.
+                self.persist(listed.node, LINE);
             }
             words_begin = listed.words_end;
         }
@@ -292,6 +292,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
     pub fn recover_power_failure(&self) -> Result<()> {
         let _writing = self.memory.writing();
         let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(1);
+        if incarnation & 0x1fff == 0 {
+            self.sweep_locks()?;
+        }
         self.memory.store(header::INCARNATION, incarnation, Release);
         if !mutated(Mutation::BumpNotDurable) {
             self.memory.flush(header::INCARNATION, 8);
@@ -313,6 +316,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
             self.memory.store(self.tail(lane) + lane::PINNED, 0, Relaxed);
             let state = Record::state(&self.memory, &self.geometry, lane);
             if state.phase() == Some(Phase::Idle) {
+                // A recovery that died may have made it so, and have flushed nothing.
+                self.memory.flush(self.lane_at(lane), LINE);
                 continue;
             }
             if let Ok(record) = Record::open(&self.memory, &self.geometry, lane)
@@ -324,23 +329,18 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
             self.set_state(lane, state.in_phase(Phase::Idle));
             self.memory.flush(self.lane_at(lane), LINE);
-            self.memory.drain();
             self.switches.hit(Point::RecoveryIdle)?;
         }
         self.memory.store(header::TOKEN, 0, Release);
         self.memory.store(header::PINS, 0, Release);
         self.memory.store(header::FLOOR, floor, Release);
-        self.memory.flush(header::TOKEN, 16);
-        self.memory.flush(header::FLOOR, 8);
         self.memory.drain();
-        if incarnation & 0x1fff == 0 {
-            self.sweep_locks()?;
-        }
         Ok(())
     }
 
     /// The 13 incarnation bits of version words start over: no lock of an older incarnation may be
-    /// left that could seem alive then.
+    /// left that could seem alive then. Comes before the bump: a recovery that does not come to its
+    /// end is followed by one that sweeps again.
     fn sweep_locks(&self) -> Result<()> {
         let backed = self.backed();
         let mut at = self.geometry.heap_at;
@@ -363,6 +363,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             at = region.end();
         }
         self.memory.drain();
+        if self.marked {
+            self.memory.sync()?;
+        }
         Ok(())
     }
 
@@ -370,7 +373,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
         let version = Version(self.memory.load(node, Acquire));
         if version.0 & 1 != 0 {
             self.memory.store(node, Version::unlocked(version.counter()).0, Release);
-            self.memory.flush(node, 8);
         }
+        // Unlocked ones too: a sweep that died may have flushed nothing.
+        self.memory.flush(node, 8);
     }
 }

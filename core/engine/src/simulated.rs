@@ -115,6 +115,7 @@ impl Machine {
         let machine = Machine::over(ram, geometry);
         let port = machine.port();
         crate::format::create(&port, &geometry, geometry.heap_at + backed_bytes, [1, 2]);
+        crate::format::set_home(&port, 1);
         machine
     }
 
