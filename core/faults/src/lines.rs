@@ -184,6 +184,18 @@ impl Lines {
         }))
     }
 
+    /// All lines old or all new, and each by itself against all others.
+    pub fn apart(&self) -> impl Iterator<Item = State> + use<> {
+        let (none, all) = (self.first(), self.all());
+        let ends = [none.clone(), all.clone()];
+        ends.into_iter().chain((0..2 * all.len()).map(move |number| {
+            let (index, new) = (number / 2, number % 2 == 1);
+            let mut state = if new { all.clone() } else { none.clone() };
+            state[index] = if new { 0 } else { all[index] };
+            state
+        }))
+    }
+
     /// Some state: a few lines differ from all old or all new ones, or each is where it likes.
     pub fn some(&self, random: &mut Random) -> State {
         let all = self.all();

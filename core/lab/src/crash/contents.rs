@@ -4,18 +4,21 @@ use super::image::Attached;
 use crate::alone::Impatient;
 use std::ops::Bound;
 use vasmem_engine::access::Peek;
+use vasmem_engine::layout::header;
 use vasmem_engine::{Error, Host, Kind, Memory, Owner, Result, directory};
+use vasmem_memory::Ordering;
 use vasmem_structs::btree::Columns;
 use vasmem_structs::hashmap::Cursor;
 use vasmem_structs::{Array, BTree, Counter, HashMap, Lock, Queue, TypedMap};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// One number for all contents: equal ones have the same, others hardly ever.
+/// One number for all contents, and the file that they are in: equal ones have the same, others
+/// hardly ever.
 ///
 /// # Errors
 /// `Corrupted`, or `Timeout` where no consistent view is to be had.
 pub fn digest(segment: &Attached<'_>) -> Result<u64> {
-    let mut sum = 0u64;
+    let mut sum = segment.memory.load(header::HOME, Ordering::Relaxed);
     visit(segment, |name, key, value| {
         let mut hash = Xxh3Default::new();
         for part in [name.as_bytes(), key, value] {

@@ -26,6 +26,16 @@ pub struct Limits {
     pub nested: u64,
 }
 
+/// Whether a state's recovery is crashed, too.
+#[derive(Clone, Copy)]
+enum Nests {
+    /// Its recovery, and that of a recovery that is killed before each of its drains, while second
+    /// crashes are fewer than these.
+    Within(u64),
+    /// As the limits say.
+    AtRandom,
+}
+
 /// How many states there were.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -74,7 +84,7 @@ pub struct Explorer<'a> {
     random: Random,
     until: Instant,
     /// Done after a recovery, before the next crash.
-    then: Operation,
+    then: (Operation, u64),
     seen: HashSet<u64>,
     /// What was tried so far.
     pub tally: Tally,
@@ -92,7 +102,7 @@ impl<'a> Explorer<'a> {
         limits: [Limits; 2],
         seed: u64,
         until: Instant,
-        then: Operation,
+        then: (Operation, u64),
     ) -> Explorer<'a> {
         Explorer {
             image,
@@ -128,7 +138,7 @@ impl<'a> Explorer<'a> {
                     }
                 }
                 Event::Memory(did) => lines.follow(self.image, *did),
-                Event::Death => lines.forget_flushes(),
+                Event::Handover => lines.forget_flushes(),
                 Event::Allow(next) => legal = next,
             }
         }
@@ -141,6 +151,14 @@ impl<'a> Explorer<'a> {
             return;
         }
         let (limits, exist) = (self.limits[crashes], lines.states());
+        // The most telling ones first, with crashes of their recovery.
+        let second_max = self.tally.second + limits.nested / 8;
+        for state in lines.apart() {
+            if !self.is_over() {
+                let nests = Nests::Within(second_max);
+                self.state(lines, &state, legal, (crashes, nests));
+            }
+        }
         let all = exist <= limits.every;
         if crashes == 0 {
             self.tally.exist += exist;
@@ -150,7 +168,7 @@ impl<'a> Explorer<'a> {
         if all {
             let mut state = lines.first();
             while !self.is_over() {
-                self.state(lines, &state, legal, crashes);
+                self.state(lines, &state, legal, (crashes, Nests::AtRandom));
                 if !lines.advance(&mut state) {
                     break;
                 }
@@ -159,18 +177,24 @@ impl<'a> Explorer<'a> {
         }
         for state in lines.near(limits.samples) {
             if !self.is_over() {
-                self.state(lines, &state, legal, crashes);
+                self.state(lines, &state, legal, (crashes, Nests::AtRandom));
             }
         }
         for _ in 0..limits.samples {
             if !self.is_over() {
                 let state = lines.some(&mut self.random);
-                self.state(lines, &state, legal, crashes);
+                self.state(lines, &state, legal, (crashes, Nests::AtRandom));
             }
         }
     }
 
-    fn state(&mut self, lines: &Lines, state: &State, legal: &[u64], crashes: usize) {
+    fn state(
+        &mut self,
+        lines: &Lines,
+        state: &State,
+        legal: &[u64],
+        (crashes, nests): (usize, Nests),
+    ) {
         self.tally.drawn += 1;
         let durable = self.image.mark();
         lines.apply(self.image, state);
@@ -181,16 +205,34 @@ impl<'a> Explorer<'a> {
             if let Some(what) = self.judge(legal) {
                 self.image.roll_back(durable);
                 self.fail(lines, state, legal, (what, crashes));
-            } else if crashes + 1 < self.limits.len() && self.nests(self.limits[crashes]) {
-                self.crash_again(legal, crashes);
+            } else if crashes + 1 < self.limits.len() {
+                self.nest(self.limits[crashes], nests, legal, crashes);
             }
         }
         self.image.roll_back(durable);
     }
 
-    fn nests(&mut self, limits: Limits) -> bool {
+    /// Crashes again while the state that the image is in is recovered, and afterwards.
+    fn nest(&mut self, limits: Limits, nests: Nests, legal: &[u64], crashes: usize) {
         let Tally { second, distinct, .. } = self.tally;
-        second < limits.nested.max(distinct / 4) && self.random.one_in(limits.nest_one_in)
+        match nests {
+            Nests::Within(second_max) => {
+                let mut kill = None;
+                while self.tally.second < second_max && !self.is_over() {
+                    if !self.crash_again(legal, crashes, kill) {
+                        break;
+                    }
+                    kill = Some(kill.map_or(0, |drain| drain + 1));
+                }
+            }
+            Nests::AtRandom => {
+                let wanted = second < limits.nested.max(distinct / 4);
+                if wanted && self.random.one_in(limits.nest_one_in) {
+                    let kill = self.random.pick(&[None, None, Some(0), Some(1), Some(2), Some(3)]);
+                    self.crash_again(legal, crashes, kill);
+                }
+            }
+        }
     }
 
     /// Recovers the state that the image is in, and looks whether it is right; `None` if it is. The
@@ -215,33 +257,43 @@ impl<'a> Explorer<'a> {
     }
 
     /// The state in the image was recovered well: records this, and one operation after it, and
-    /// tries the states that a crash meanwhile may leave.
-    fn crash_again(&mut self, legal: &[u64], crashes: usize) {
+    /// tries the states that a crash meanwhile may leave. The first one to recover may be killed
+    /// before some drain, then the next one does it; false if there is no such drain.
+    fn crash_again(&mut self, legal: &[u64], crashes: usize, kill: Option<u32>) -> bool {
         let before = self.image.mark();
         let recorded = guarded(|| {
             self.image.record();
             self.image.allow(legal);
+            if kill.is_some()
+                && let Some(recovered) = self.image.until(kill, || recover(self.image).map(|_| ()))
+            {
+                recovered.map_err(in_words)?;
+                return Ok(None);
+            }
             let segment = recover(self.image).map_err(in_words)?;
             let mut events = self.image.recorded();
             let found = contents::digest(&segment).map_err(in_words)?;
             self.image.record();
-            workloads::run(&segment, &self.then, 0xabcd + crashes as u64).map_err(in_words)?;
+            let (then, number) = &self.then;
+            workloads::run(&segment, then, *number).map_err(in_words)?;
             let more = self.image.recorded();
             let last = contents::digest(&segment).map_err(in_words)?;
             events.push(Event::Allow(vec![found, last]));
             events.extend(more);
             events.push(Event::Allow(vec![last]));
-            Ok(events)
+            Ok(Some(events))
         });
         self.image.recorded();
         self.image.roll_back(before);
         match recorded {
-            Ok(events) => self.explore(&events, crashes + 1),
+            Ok(Some(events)) => self.explore(&events, crashes + 1),
+            Ok(None) => return false,
             Err(what) => {
                 let (lines, crashes) = (String::new(), crashes as u32 + 1);
                 self.failures.push(Failure { what, lines, crashes });
             }
         }
+        true
     }
 
     /// Notes a failure: lines that need not be half old are made all new or all old first.

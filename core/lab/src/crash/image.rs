@@ -4,7 +4,7 @@ use crate::alone::Alone;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use vasmem_engine::Segment;
 use vasmem_faults::{self as faults, Contents};
 use vasmem_memory::{CACHE_LINE, Memory, Offset, Ordering};
@@ -23,8 +23,8 @@ pub type Attached<'a> = Segment<Port<'a>, Alone>;
 pub enum Event {
     /// Something happened to the memory.
     Memory(faults::Event),
-    /// The process is gone: nobody will wait for what it flushed.
-    Death,
+    /// Another process or thread goes on: it does not wait for what the last one flushed.
+    Handover,
     /// From here on a crash may leave these contents, by their digests, and no others.
     Allow(Vec<u64>),
 }
@@ -33,6 +33,10 @@ pub enum Event {
 pub struct Image {
     contents: Contents,
     tape: RefCell<Option<Vec<Event>>>,
+    /// Drains until the process is killed, just before the last of them.
+    drains_left: Cell<Option<u32>>,
+    /// Whether it was: it changes nothing any more, whatever its destructors do.
+    is_dead: Cell<bool>,
     /// The site whose flushes and drains are left out.
     pub omitted: Cell<Option<Site>>,
     /// How often each site was passed while recording.
@@ -47,6 +51,9 @@ impl Deref for Image {
     }
 }
 
+/// What a killed process throws.
+struct Killed;
+
 /// One process's way to an image.
 pub struct Port<'a> {
     image: &'a Image,
@@ -60,6 +67,8 @@ impl Image {
         Image {
             contents: Contents::new(bytes),
             tape: RefCell::default(),
+            drains_left: Cell::new(None),
+            is_dead: Cell::new(false),
             omitted: Cell::new(None),
             sites: RefCell::default(),
         }
@@ -85,14 +94,39 @@ impl Image {
         self.note(|| Event::Allow(digests.to_vec()));
     }
 
-    /// Notes in the record that the process is gone.
-    pub fn die(&self) {
-        self.note(|| Event::Death);
+    /// Notes in the record that another process or thread goes on.
+    pub fn hand_over(&self) {
+        self.note(|| Event::Handover);
+    }
+
+    /// Does `body` as a process that is killed just before drain number `kill`, from 0, if it comes
+    /// so far; `None` then. Killed or not, another process goes on.
+    pub fn until<T>(&self, kill: Option<u32>, body: impl FnOnce() -> T) -> Option<T> {
+        self.drains_left.set(kill);
+        let done = catch_unwind(AssertUnwindSafe(body));
+        self.drains_left.set(None);
+        self.is_dead.set(false);
+        self.hand_over();
+        match done {
+            Ok(done) => Some(done),
+            Err(thrown) if thrown.is::<Killed>() => None,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn may_die(&self) {
+        match self.drains_left.get() {
+            Some(0) if !self.is_dead.replace(true) => resume_unwind(Box::new(Killed)),
+            Some(left) => self.drains_left.set(Some(left.saturating_sub(1))),
+            None => {}
+        }
     }
 
     #[inline]
     fn note(&self, event: impl FnOnce() -> Event) {
-        if let Some(tape) = self.tape.borrow_mut().as_mut() {
+        if !self.is_dead.get()
+            && let Some(tape) = self.tape.borrow_mut().as_mut()
+        {
             tape.push(event());
         }
     }
@@ -126,7 +160,7 @@ impl Port<'_> {
 
     #[inline]
     fn put(&self, at: Offset, value: u64) {
-        if self.word(at).is_some() {
+        if self.word(at).is_some() && !self.image.is_dead.get() {
             self.image.set(at, value);
             self.image.note(|| Event::Memory(faults::Event::Store(at, value)));
         }
@@ -136,7 +170,7 @@ impl Port<'_> {
     fn put_bytes(&self, at: Offset, from: &[u8], event: fn(Offset, u64) -> faults::Event) {
         let get = |at| self.load(at, Ordering::Relaxed);
         faults::words(at, from, get, |at, value| {
-            if self.word(at).is_some() {
+            if self.word(at).is_some() && !self.image.is_dead.get() {
                 self.image.set(at, value);
                 self.image.note(|| Event::Memory(event(at, value)));
             }
@@ -204,6 +238,7 @@ impl Memory for Port<'_> {
 
     #[track_caller]
     fn drain(&self) {
+        self.image.may_die();
         if self.image.passes(Location::caller()) {
             self.image.note(|| Event::Memory(faults::Event::Fence));
         }

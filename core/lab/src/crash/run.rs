@@ -3,7 +3,7 @@
 use super::contents;
 use super::explore::{Explorer, Failure, Limits, Tally};
 use super::image::{Attached, Event, Image, Site};
-use super::workloads::{self, Operation, Step, What, Workload};
+use super::workloads::{self, Kill, Turn, Workload};
 use crate::alone::{Alone, Impatient};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -63,7 +63,7 @@ pub fn explore(workload: &Workload, seed: u64, plan: &Plan) -> Result<Outcome> {
     let image = Image::new(geometry(workload).size_limit);
     image.omitted.set(plan.omitted);
     let events = record(workload, &image)?;
-    let then = vec![Step::Create(What::Map), Step::Put(What::Map, 2, 16)];
+    let then = workload.then.clone();
     let mut explorer = Explorer::new(&image, plan.limits, seed, plan.until, then);
     explorer.explore(&events, 0);
     let (tally, failures) = (explorer.tally, explorer.failures);
@@ -85,6 +85,7 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
     let mut events = image.recorded();
     let (mut begin, mut found) = (begin, contents::digest(&segment)?);
     if workload.settled {
+        abandon(workload, &segment)?;
         image.settle();
         begin = image.mark();
         segment = Segment::new(image.port(), Some(Alone { first: 0 }), segment.geometry);
@@ -95,20 +96,21 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
         events = image.recorded();
     }
     events.push(Event::Allow(vec![found]));
-    if let (Some(point), Some(first)) = (workload.killed, workload.run.first()) {
-        let died = kill(image, &segment.geometry, first, point)?;
-        (segment, found) = (died.heir, died.found);
-        events.extend(died.events);
-    }
-    if !workload.relay.is_empty() {
-        events.extend(relay(workload, image, &segment.geometry, found)?);
-        image.roll_back(begin);
-        return Ok(events);
-    }
-    let done = usize::from(workload.killed.is_some());
-    for (number, operation) in (100..).zip(&workload.run[done..]) {
+    for (number, turn) in (100..).zip(&workload.run) {
+        if let Some(first) = turn.lane {
+            segment = Segment::new(image.port(), Some(Alone { first }), segment.geometry);
+            events.push(Event::Handover);
+        }
+        if let Some(kill) = turn.killed {
+            (segment, found) = killed(image, turn, (kill, number), segment.geometry, &mut events)?;
+            continue;
+        }
         image.record();
-        workloads::run(&segment, operation, number)?;
+        if turn.is_handed {
+            drop(segment.lane(&mut Impatient::default())?);
+            image.hand_over();
+        }
+        workloads::run(&segment, &turn.operation, number)?;
         let more = image.recorded();
         let next = contents::digest(&segment)?;
         events.push(Event::Allow(vec![found, next]));
@@ -120,74 +122,70 @@ fn record(workload: &Workload, image: &Image) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// A process that was killed, and the next one.
-struct Died<'a> {
-    events: Vec<Event>,
-    heir: Attached<'a>,
-    found: u64,
+/// A process dies with its locks in the middle of what was to be abandoned; and the incarnation
+/// becomes what it is to be.
+fn abandon(workload: &Workload, segment: &Attached<'_>) -> Result<()> {
+    if !workload.abandoned.is_empty() {
+        segment.switches.arm(Point::Locked, 1, Action::Return);
+        match workloads::run(segment, &workload.abandoned, 98) {
+            Err(Error::Died) => {}
+            other => panic!("it should die with its locks: {other:?}"),
+        }
+    }
+    if workload.incarnation != 1 {
+        segment.memory.store(header::INCARNATION, workload.incarnation, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
-/// An operation that ends at `point`, and is finished or undone by another process.
-fn kill<'a>(
+/// An operation whose process is killed, and that another one finishes or undoes; returns that one,
+/// and what is there then.
+fn killed<'a>(
     image: &'a Image,
-    geometry: &Geometry,
-    operation: &Operation,
-    point: Point,
-) -> Result<Died<'a>> {
-    let attach = || Segment::new(image.port(), Some(Alone { first: 0 }), *geometry);
-    let (begin, number) = (image.mark(), 99);
-    let segment = attach();
+    turn: &Turn,
+    (kill, number): (Kill, u64),
+    geometry: Geometry,
+    events: &mut Vec<Event>,
+) -> Result<(Attached<'a>, u64)> {
+    let attach = |first| Segment::new(image.port(), Some(Alone { first }), geometry);
+    let (begin, lane) = (image.mark(), turn.lane.unwrap_or(0));
+    let segment = attach(lane);
     let before = contents::digest(&segment)?;
-    workloads::run(&segment, operation, number)?;
+    workloads::run(&segment, &turn.operation, number)?;
     let after = contents::digest(&segment)?;
     image.roll_back(begin);
 
-    let segment = attach();
-    segment.switches.arm(point, 0, Action::Return);
+    let segment = attach(lane);
     image.record();
     image.allow(&[before, after]);
-    match workloads::run(&segment, operation, number) {
-        Err(Error::Died) => {}
-        other => panic!("it should die at {point:?}: {other:?}"),
+    let drain = match kill {
+        Kill::At(point) => {
+            segment.switches.arm(point, 0, Action::Return);
+            None
+        }
+        Kill::BeforeDrain(drain) => Some(drain),
+    };
+    match image.until(drain, || workloads::run(&segment, &turn.operation, number)) {
+        // It may have fewer drains.
+        None | Some(Err(Error::Died) | Ok(())) => {}
+        Some(Err(error)) => return Err(error),
     }
-    image.die();
-    let heir = attach();
-    heir.exclusively(&mut Impatient::default(), || Ok(()))?;
-    let mut events = image.recorded();
+    let finish = |heir: &Attached<'_>| heir.exclusively(&mut Impatient::default(), || Ok(()));
+    for &drain in &turn.heirs {
+        image.until(Some(drain), || finish(&attach(0))).unwrap_or(Ok(()))?;
+    }
+    let heir = attach(0);
+    finish(&heir)?;
+    events.extend(image.recorded());
     let found = contents::digest(&heir)?;
     events.push(Event::Allow(vec![found]));
-    Ok(Died { events, heir, found })
-}
-
-/// What several processes do, each believing that all lanes below its own live.
-fn relay(
-    workload: &Workload,
-    image: &Image,
-    geometry: &Geometry,
-    mut found: u64,
-) -> Result<Vec<Event>> {
-    let mut events = Vec::new();
-    for ((number, operation), &first) in (100..).zip(&workload.run).zip(&workload.relay) {
-        let segment = Segment::new(image.port(), Some(Alone { first }), *geometry);
-        image.record();
-        workloads::run(&segment, operation, number)?;
-        let more = image.recorded();
-        let next = contents::digest(&segment)?;
-        events.push(Event::Allow(vec![found, next]));
-        events.extend(more);
-        events.push(Event::Allow(vec![next]));
-        found = next;
-    }
-    Ok(events)
+    Ok((heir, found))
 }
 
 fn create<'a>(workload: &Workload, image: &'a Image) -> Attached<'a> {
     let (port, geometry) = (image.port(), geometry(workload));
     format::create(&port, &geometry, geometry.heap_at + workload.heap_bytes.0, [1, 1]);
     format::set_home(&port, 1);
-    if workload.incarnation != 1 {
-        port.store(header::INCARNATION, workload.incarnation, Ordering::Relaxed);
-    }
     Segment::new(port, Some(Alone { first: 0 }), geometry)
 }
 

@@ -21,13 +21,15 @@ const FIRST_KEYS: [u64; 3] = [1, 2, 3];
 pub enum What {
     /// A hash map called "map".
     Map,
+    /// A hash map called "twin", whose items have the same bytes.
+    Twin,
     /// A B-tree called "tree".
     Tree,
     /// An array called "array".
     Array,
 }
 
-use What::{Array as Rows, Map, Tree};
+use What::{Array as Rows, Map, Tree, Twin};
 
 /// A change of one structure; of one that is not there, it changes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,32 @@ use Step::{Create, Delete, Extend, Put, Remove, Resize, Write};
 /// One transaction.
 pub type Operation = Vec<Step>;
 
+/// Where a process is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// At a step of the protocol.
+    At(Point),
+    /// Just before its drain of this number, from 0; nobody waits for what it flushed last.
+    BeforeDrain(u32),
+}
+
+/// One transaction, and who does it.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// What it does.
+    pub operation: Operation,
+    /// A new process does it, for which all lanes below this one live elsewhere; otherwise the
+    /// same as before.
+    pub lane: Option<u16>,
+    /// Whether another thread of that process claims the lane.
+    pub is_handed: bool,
+    /// Where it is killed, and then each that recovers its lane, before a drain: the next one
+    /// finishes the work.
+    pub killed: Option<Kill>,
+    /// As said there.
+    pub heirs: Vec<u32>,
+}
+
 /// A segment, what is done to it first, and what is done while crashes are looked for.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -70,13 +98,12 @@ pub struct Workload {
     pub setup: Vec<Operation>,
     /// Whether the power failed once since, and spared everything.
     pub settled: bool,
+    /// What a process was at that died with its locks before the power failed.
+    pub abandoned: Operation,
     /// Done while it is recorded.
-    pub run: Vec<Operation>,
-    /// Where the process is killed in the first of these; another one finishes it, and goes on.
-    pub killed: Option<Point>,
-    /// Lane of the process that does each of these, while those of lower lanes live; where it is
-    /// empty, one process does all.
-    pub relay: Vec<u16>,
+    pub run: Vec<Turn>,
+    /// Done after a recovery, before the next crash, with the number that its values come of.
+    pub then: (Operation, u64),
 }
 
 impl Workload {
@@ -99,9 +126,9 @@ impl Workload {
             incarnation: 1,
             setup,
             settled: true,
-            run,
-            killed: None,
-            relay: Vec::new(),
+            abandoned: Vec::new(),
+            run: run.into_iter().map(|operation| Turn { operation, ..Turn::default() }).collect(),
+            then: (vec![Create(Map), Put(Map, 2, 16)], 0xabcd),
         }
     }
 }
@@ -181,15 +208,7 @@ pub fn all() -> Vec<Workload> {
         vec![vec![Put(Map, 4, 0)], vec![Delete(Map, 2)], vec![Put(Map, 2, 0)]],
     ));
     all.extend(whole_segments());
-    all.extend(KILLS.iter().map(|&point| {
-        let mut setup = some_keys(Map);
-        setup.extend(some_keys(Tree));
-        let both = vec![Put(Map, 2, 20), Put(Tree, 9, 300)];
-        let name = format!("a kill at {point:?}, then another process");
-        let killed = Some(point);
-        let run = vec![both, vec![Put(Map, 2, 12)]];
-        Workload { killed, ..Workload::named(&name, setup, run) }
-    }));
+    all.extend(kills());
     all
 }
 
@@ -206,26 +225,89 @@ const KILLS: [Point; 9] = [
     Point::Unlocked,
 ];
 
+/// A process is killed, another one finishes or undoes what it did, and goes on.
+fn kills() -> Vec<Workload> {
+    let mut setup = some_keys(Map);
+    setup.extend(some_keys(Tree));
+    let both = vec![Put(Map, 2, 20), Put(Tree, 9, 300)];
+    let again = Turn { operation: vec![Put(Map, 2, 12)], ..Turn::default() };
+    let of = |name: &str, setup: &[Operation], killed: Turn, next: &Turn| Workload {
+        run: vec![killed, next.clone()],
+        ..Workload::named(&format!("a kill {name}"), setup.to_vec(), vec![])
+    };
+    let mut all = Vec::new();
+    for point in KILLS {
+        let killed =
+            Turn { operation: both.clone(), killed: Some(Kill::At(point)), ..Turn::default() };
+        all.push(of(&format!("at {point:?}, then another process"), &setup, killed, &again));
+    }
+    for (first, heir) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)] {
+        let killed = Turn {
+            operation: both.clone(),
+            killed: Some(Kill::At(KILLS[6])),
+            heirs: vec![first + 1, heir + 1],
+            ..Turn::default()
+        };
+        let name = format!("at {:?}, of heirs before drains {first} and {heir}", KILLS[6]);
+        all.push(of(&name, &setup, killed, &again));
+    }
+    let large = vec![Put(Tree, 9, 300), Put(Map, 2, 5000)];
+    let more = (0..24).map(|key| Put(Map, 1000 + key, 40)).collect::<Operation>();
+    for drain in 0..5 {
+        for (what, operation, lane_bytes) in
+            [("of two", &both, 4096), ("of a large one", &large, 4096), ("of many", &more, 1024)]
+        {
+            let killed = Turn {
+                operation: operation.clone(),
+                lane: Some(1),
+                killed: Some(Kill::BeforeDrain(drain)),
+                ..Turn::default()
+            };
+            let next = Turn { operation: both.clone(), lane: Some(1), ..Turn::default() };
+            let mut all_of = of(&format!("before drain {drain} {what}"), &setup, killed, &next);
+            all_of.lane_bytes = lane_bytes;
+            all.push(all_of);
+        }
+        let turn = |killed| Turn { operation: vec![Extend(8_000)], killed, ..Turn::default() };
+        let killed = turn(Some(Kill::BeforeDrain(drain)));
+        let name = format!("before drain {drain} of growth");
+        let mut growth = of(&name, &rows(1000), killed, &turn(None));
+        growth.heap_bytes = (7 * GRANULE, 4 << 20);
+        all.push(growth);
+    }
+    all
+}
+
 /// Processes that change the same nodes one after the other, in any order of their lanes: the
 /// record of each is still there.
 fn relays() -> Vec<Workload> {
     let mut setup = some_keys(Map);
     setup.extend([vec![Create(Tree)], vec![Put(Tree, 2, 40)]]);
-    let of = |name: String, run: Vec<Operation>, relay: Vec<u16>| Workload {
-        relay,
-        ..Workload::named(&name, setup.clone(), run)
+    let of = |name: String, run: Vec<(u16, Operation)>| Workload {
+        run: run
+            .into_iter()
+            .map(|(lane, operation)| Turn { operation, lane: Some(lane), ..Turn::default() })
+            .collect(),
+        ..Workload::named(&name, setup.clone(), vec![])
     };
     let one = vec![Put(Map, 2, 20)];
     let both = vec![Put(Map, 2, 20), Put(Tree, 2, 36)];
     let mut all = Vec::new();
     for lanes in [[1, 0], [0, 1]] {
-        let relay = lanes.to_vec();
         let name = format!("relay: lane {} before lane {}", lanes[0], lanes[1]);
-        all.push(of(name, vec![one.clone(), both.clone()], relay));
+        all.push(of(name, vec![(lanes[0], one.clone()), (lanes[1], both.clone())]));
     }
-    let thrice = vec![one.clone(), both, vec![Put(Tree, 2, 33)]];
-    let relay = vec![2, 1, 0];
-    all.push(of("relay: three lanes, the last one first".into(), thrice, relay));
+    let thrice = vec![(2, one.clone()), (1, both.clone()), (0, vec![Put(Tree, 2, 33)])];
+    all.push(of("relay: three lanes, the last one first".into(), thrice));
+    let mut handed = of("relay: a thread claims a lane for another".into(), vec![(1, both)]);
+    handed.run[0].is_handed = true;
+    all.push(handed);
+    // What lane 1 leaves undone must not come true when lane 0 puts the same bytes at its place.
+    let item = |what| vec![Put(what, 9, 300)];
+    let mut twins = of("relay: the same bytes for a twin".into(), vec![(1, item(Map))]);
+    twins.setup.push(vec![Create(Twin)]);
+    twins.then = (item(Twin), 100);
+    all.push(twins);
     all
 }
 
@@ -245,10 +327,13 @@ fn whole_segments() -> Vec<Workload> {
     unsettled.settled = false;
     let mut growth = Workload::named("growth", rows(1000), vec![vec![Extend(8_000)]]);
     growth.heap_bytes = (7 * GRANULE, 4 << 20);
-    let mut wrap = Workload::named("incarnations start over", some_keys(Map), vec![]);
-    wrap.run = vec![vec![Put(Map, 1, 8)]];
+    let mut wrap =
+        Workload::named("incarnations start over", some_keys(Map), vec![vec![Put(Map, 1, 8)]]);
     (wrap.incarnation, several.incarnation) = (0x1ffe, 7);
-    vec![several, again, unsettled, fresh, growth, wrap]
+    let mut locks = wrap.clone();
+    locks.name = "incarnations start over, and locks are left".into();
+    (locks.incarnation, locks.abandoned) = (0x1fff, vec![Put(Map, 2, 20)]);
+    vec![several, again, unsettled, fresh, growth, wrap, locks]
 }
 
 /// One that follows from a seed.
@@ -285,6 +370,7 @@ fn some_step(random: &mut Random) -> Step {
 fn name(what: What) -> &'static str {
     match what {
         Map => "map",
+        Twin => "twin",
         Tree => "tree",
         Rows => "array",
     }
@@ -309,7 +395,7 @@ fn one(tx: &mut Tx<'_, '_>, step: Step, number: u64) -> Result<()> {
     };
     match step {
         Create(what) | Remove(what) | Put(what, ..) | Delete(what, _) => match what {
-            Map => change_map(tx, at, step, &bytes),
+            Map | Twin => change_map(tx, at, (what, step), &bytes),
             Tree => change_tree(tx, at, step, &bytes),
             Rows => change_rows(tx, at, step, &bytes),
         },
@@ -325,11 +411,16 @@ fn key_bytes(key: u64) -> Vec<u8> {
 /// Makes bytes of some length.
 type Bytes<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-fn change_map(tx: &mut Tx<'_, '_>, at: u64, step: Step, bytes: Bytes<'_>) -> Result<()> {
+fn change_map(
+    tx: &mut Tx<'_, '_>,
+    at: u64,
+    (what, step): (What, Step),
+    bytes: Bytes<'_>,
+) -> Result<()> {
     let record = &mut Vec::new();
-    match (step, HashMap::open(tx, at, name(Map))?) {
-        (Create(_), None) => HashMap::create(tx, name(Map), 0, 7).map(|_| ()),
-        (Remove(_), Some((map, _))) => map.remove(tx, name(Map)),
+    match (step, HashMap::open(tx, at, name(what))?) {
+        (Create(_), None) => HashMap::create(tx, name(what), 0, 7).map(|_| ()),
+        (Remove(_), Some((map, _))) => map.remove(tx, name(what)),
         (Put(_, key, len), Some((map, _))) => {
             map.put(tx, &key_bytes(key), &bytes(len), record).map(|_| ())
         }
