@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vasmem.lab import fields as engine
+from vasmem.lab.fields import HEADER_BYTES, HEAP_AT_WORD, LANES_AT_WORD, WORD_BYTES
 from vasmem.memory import LINE_BYTES
 
 if TYPE_CHECKING:
@@ -12,28 +14,24 @@ if TYPE_CHECKING:
 
     from vasmem.segment import Segment
 
-HEADER_BYTES = 16 << 10
-LANE_BYTES = 16 << 10
-WORD_BYTES = 8
-# Where the header has the start of its lanes, and of the heap.
-LANES_AT_WORD, HEAP_AT_WORD = 64, 88
-
 
 @dataclass
 class Places:
-    """The areas of a segment with their fields, and where its own parts begin."""
+    """Areas of a segment with their fields, where its own parts begin, and kinds of granules."""
 
     areas: dict[str, tuple[int, int, dict[str, tuple[int, int]]]] = field(default_factory=dict)
     lanes_at: int = HEADER_BYTES
     heap_at: int = 1 << 62
+    kinds: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, segment: Segment) -> Places:
-        """Those of an attached segment, with the areas that were opened through it."""
+    def of(cls, segment: Segment, data: bytes) -> Places:
+        """Those of an attached segment of these bytes, with the areas opened through it."""
         memory = segment.memory
         core = segment._core
         found = {area.name: (area.at, area.size, area.fields) for area in memory.areas}
-        return cls(found, core.load_word(LANES_AT_WORD), core.load_word(HEAP_AT_WORD))
+        lanes_at, heap_at = core.load_word(LANES_AT_WORD), core.load_word(HEAP_AT_WORD)
+        return cls(found, lanes_at, heap_at, engine.kinds(data, heap_at))
 
     def name(self, at: int) -> str:
         """The word at an offset."""
@@ -41,11 +39,10 @@ class Places:
             if start <= at < start + size:
                 return _in_area(area, at - start, fields)
         if at < HEADER_BYTES:
-            return f"header+{at:#x}"
+            return engine.of_header(at)
         if at < self.heap_at:
-            lane, inside = divmod(at - self.lanes_at, LANE_BYTES)
-            return f"lane{lane}+{inside:#x}"
-        return f"heap+{at - self.heap_at:#x}"
+            return engine.of_lane(at - self.lanes_at)
+        return engine.of_heap(at - self.heap_at, self.kinds)
 
     def line(self, at: int) -> str:
         """The line at an offset, by the fields that it holds."""
@@ -62,11 +59,12 @@ class Places:
                     return f"{area}+{inside:#x}"
                 more = ", ..." if len(held) > 3 else ""
                 return f"{area}.{', '.join(held[:3])}{more}"
-        return self.name(start)
+        return self.name(start).removesuffix(".version")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"areas": self.areas, "lanes_at": self.lanes_at, "heap_at": self.heap_at}
+        parts = {"lanes_at": self.lanes_at, "heap_at": self.heap_at}
+        return {"areas": self.areas, **parts, "kinds": list(self.kinds.items())}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Places:
@@ -75,7 +73,8 @@ class Places:
             name: (at, size, {key: (int(a), int(b)) for key, (a, b) in fields.items()})
             for name, (at, size, fields) in data["areas"].items()
         }
-        return cls(areas, data["lanes_at"], data["heap_at"])
+        kinds = {int(granule): int(kind) for granule, kind in data.get("kinds", ())}
+        return cls(areas, data["lanes_at"], data["heap_at"], kinds)
 
 
 def _in_area(area: str, offset: int, fields: dict[str, tuple[int, int]]) -> str:

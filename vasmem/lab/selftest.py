@@ -14,7 +14,8 @@ from vasmem.lab.zoo import EXHIBITS, Exhibit
 # Seconds for one defect, and for each sound structure.
 DEFECT_S, SOUND_S = 30.0, 4.0
 HEAD = (
-    "| structure | defect | found as | after states | events | seconds |\n|---|---|---|--:|--:|--:|"
+    "| structure | pattern | defect | found as | after states | events | seconds |\n"
+    "|---|---|---|---|--:|--:|--:|"
 )
 
 
@@ -29,12 +30,13 @@ class Catch:
     events: int
     seconds: float
     good: bool
+    pattern: str = ""
 
     def row(self) -> str:
         """A row of the table in docs/crash-lab.md."""
         events = str(self.events) if self.events else ""
-        cells = (self.name, self.text, self.what, str(self.states), events, f"{self.seconds:.1f}")
-        return f"| {' | '.join(cells)} |"
+        told = (self.name, self.pattern, self.text, self.what, f"{self.states}", events)
+        return f"| {' | '.join(told)} | {self.seconds:.1f} |"
 
 
 def selftest(tell: Callable[[Catch], None], only: str = "") -> bool:
@@ -59,12 +61,13 @@ def _caught(exhibit: Exhibit) -> Catch:
     seconds, name = time.monotonic() - begun, exhibit.structure.__name__
     if not result.cases:
         text = f"**not found**: {exhibit.text}"
-        return Catch(name, text, "", result.total.distinct, 0, seconds, False)
+        return Catch(name, text, "", result.total.distinct, 0, seconds, False, exhibit.pattern)
     case = result.cases[0]
     events = len(case.trace)
     again = bool(case.replay(exhibit.workload()))
     good = events <= EVENTS_MAX and again
-    return Catch(name, exhibit.text, case.what, result.total.distinct, events, seconds, good)
+    told = (name, exhibit.text, case.what, result.total.distinct, events, seconds)
+    return Catch(*told, good, exhibit.pattern)
 
 
 def _left_alone(exhibit: Exhibit) -> Catch:

@@ -58,6 +58,16 @@ class Trace:
             return f"flush {self.places.line(at)}{many}{where}"
         return KINDS[kind] + where
 
+    def unseen(self, now: bytes) -> NDArray[Any]:
+        """Offsets of words that are not what its stores leave."""
+        words = np.frombuffer(self.base, "<u8").copy()
+        kinds = self.events["kind"]
+        stores = self.events[(kinds == STORE) | (kinds == STREAM)]
+        # Of several values for one word the last one stays.
+        words[stores["at"] // 8] = stores["value"]
+        found = np.frombuffer(now, "<u8")
+        return np.flatnonzero(found[: len(words)] != words[: len(found)]) * 8
+
     def lines(self) -> dict[int, int]:
         """How often each line was stored to, by its offset."""
         kinds = self.events["kind"]
@@ -118,8 +128,22 @@ class Recorder:
         events = self._tape.events(trace.base)
         trace.events = np.frombuffer(events, EVENT)
         trace.sites = list(self._sites)
-        trace.places = Places.of(self._segment)
+        trace.places = Places.of(self._segment, backed)
         trace.flushes = self._segment._core.needs_flush
+        return trace
+
+    def whole(self, base: bytes, into: Trace | None = None) -> Trace:
+        """All that was recorded. Raises RuntimeError if the segment has changed in other ways."""
+        trace = self.trace(base, into)
+        if not self._segment_closed():
+            unseen = trace.unseen(self._segment._core.snapshot())
+            if len(unseen):
+                raise RuntimeError(
+                    f"{len(unseen)} words of {self._segment.name!r} changed while it was recorded "
+                    f"and nobody was seen to store them, the first at "
+                    f"{trace.places.name(int(unseen[0]))}: what numpy writes through a view or "
+                    "another process writes is not recorded, and its crashes would be wrong"
+                )
         return trace
 
     def _segment_closed(self) -> bool:
@@ -141,8 +165,9 @@ _OURS = ("vasmem/memory.py", "vasmem/lab/trace.py")
 def record(segment: Segment) -> Iterator[Trace]:
     """Record what this process does to a segment; the trace is complete when the block ends.
 
-    What numpy writes through a view is not seen, nor what other processes do. On `shm` and `file`
-    there are no flushes to record, so only the order of stores can be tried: model "eadr".
+    One thread at a time: what others do, or numpy through a view, is not of this trace, and raises
+    RuntimeError at the end of the block if it was seen to have changed anything. On `shm` and
+    `file` there are no flushes to record, so only the order of stores can be tried: model "eadr".
     """
     size = segment.size
     if size > BASE_MAX_BYTES:
@@ -158,4 +183,4 @@ def record(segment: Segment) -> Iterator[Trace]:
     finally:
         recorder.stop()
         segment._core.tap(None)
-        recorder.trace(base, trace)
+    recorder.whole(base, trace)

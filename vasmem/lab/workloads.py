@@ -127,13 +127,12 @@ class Workload:
             try:
                 self.run(segment, diary, self.ops if ops is None else list(ops))
                 diary.finish()
+                segment._core.tap(None)
+                trace = recorder.whole(base)
             finally:
                 recorder.stop()
                 segment._core.tap(None)
-                try:
-                    trace = recorder.trace(base)
-                finally:
-                    segment.close()
+                segment.close()
             made = diary.recording(trace)
             made.flushed_at = recorder.flushed_at
             return made

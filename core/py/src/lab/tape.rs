@@ -1,7 +1,9 @@
 //! `_core.Tape`: what happened to the memory of a segment, in order.
 
 use super::{GROWTH, MARK, pack};
+use crate::nap::thread;
 use crate::segment::Segment;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::process::{Signal, getpid, kill_process};
@@ -19,6 +21,10 @@ struct Reel {
     bytes: Vec<u8>,
     site: u32,
     stores: u64,
+    /// Who was first to change anything, and whether others were, too: a fence drains the flushes
+    /// of its own thread alone, so that one order of all of them would promise too much.
+    thread: Option<u64>,
+    threads: bool,
     /// Ends the process after so many stores.
     kill_at: Option<u64>,
     /// So many more times there is room.
@@ -34,8 +40,16 @@ impl Recorder {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stored(&self, kind: u32, at: Offset, bytes: &[u8]) {
+    /// For what this thread does to the memory.
+    fn turning(&self) -> MutexGuard<'_, Reel> {
         let mut reel = self.reel();
+        let here = thread();
+        reel.threads |= *reel.thread.get_or_insert(here) != here;
+        reel
+    }
+
+    fn stored(&self, kind: u32, at: Offset, bytes: &[u8]) {
+        let mut reel = self.turning();
         let site = reel.site;
         reel.entries.push((kind, site, at, bytes.len() as u64));
         reel.bytes.extend_from_slice(bytes);
@@ -59,7 +73,7 @@ impl Tap for Recorder {
 
     fn flush(&self, at: Offset, len: u64) {
         if len > 0 {
-            let mut reel = self.reel();
+            let mut reel = self.turning();
             let site = reel.site;
             let start = at & !(CACHE_LINE - 1);
             let len = (at + len - start).next_multiple_of(CACHE_LINE);
@@ -68,13 +82,13 @@ impl Tap for Recorder {
     }
 
     fn fence(&self) {
-        let mut reel = self.reel();
+        let mut reel = self.turning();
         let site = reel.site;
         reel.entries.push((3, site, 0, 0));
     }
 
     fn allocate(&self, at: Offset, len: u64) -> io::Result<()> {
-        let mut reel = self.reel();
+        let mut reel = self.turning();
         match &mut reel.growths_left {
             Some(0) => return Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             Some(left) => *left -= 1,
@@ -126,16 +140,28 @@ impl Tape {
         reel.entries.clear();
         reel.bytes.clear();
         reel.stores = 0;
+        (reel.thread, reel.threads) = (None, false);
     }
 
     /// All events, 24 bytes each, stores word by word; what else the words hold is in `base`.
-    fn events<'py>(&self, py: Python<'py>, base: &Bound<'_, PyBytes>) -> Bound<'py, PyBytes> {
+    /// Raises RuntimeError if they are of several threads.
+    fn events<'py>(
+        &self,
+        py: Python<'py>,
+        base: &Bound<'_, PyBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let base = base.as_bytes();
         let first = |at: Offset| {
             let word = usize::try_from(at).ok().and_then(|at| base.get(at..at + 8));
             word.and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
         };
         let reel = self.recorder.reel();
+        if reel.threads {
+            let text = "several threads changed the segment while it was recorded; a fence drains \
+                        the flushes of its own thread alone, so that their crashes cannot be told \
+                        from one order: let one thread do it";
+            return Err(PyRuntimeError::new_err(text));
+        }
         let (mut latest, mut packed, mut from) = (HashMap::new(), Vec::new(), 0);
         for &(kind, site, at, value) in &reel.entries {
             if kind > 1 {
@@ -151,7 +177,7 @@ impl Tape {
                 pack(kind, site, at, word, &mut packed);
             });
         }
-        PyBytes::new(py, &packed)
+        Ok(PyBytes::new(py, &packed))
     }
 }
 
