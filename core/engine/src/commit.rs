@@ -427,7 +427,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         for fill in lane.buffers.fills() {
             match fill.source {
                 Source::Arena(from) if fill.node_bytes == 0 && !fenced => {
-                    sum = sum_bytes(sum, &lane.buffers.arena[from..from + fill.len]);
+                    if !mutated(Mutation::SumWithoutFills) {
+                        sum = sum_bytes(sum, &lane.buffers.arena[from..from + fill.len]);
+                    }
                 }
                 _ => wait = true,
             }
@@ -485,6 +487,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if !mutated(Mutation::ApplyBeforeCommitted) && !mutated(Mutation::UnlockBeforeApply) {
             self.apply_words()?;
         }
+        if mutated(Mutation::UnlockBeforeDurable) {
+            self.unlock()?;
+        }
         if memory.needs_flush() {
             if !mutated(Mutation::HomeNotFlushed) {
                 self.flush_home();
@@ -498,7 +503,9 @@ impl<M: Memory, H: Host> Transaction<'_, M, H> {
         if mutated(Mutation::IdleBeforeUnlock) {
             memory.store(self.lane.at + lane::STATE, prepared.in_phase(Phase::Idle).0, Release);
         }
-        self.unlock()?;
+        if !mutated(Mutation::UnlockBeforeDurable) {
+            self.unlock()?;
+        }
         if mutated(Mutation::UnlockBeforeApply) {
             self.apply_words()?;
         }

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Holder, Result, is_out_of_space};
 use crate::host::{Host, Patience};
-use crate::lab::Point;
+use crate::lab::{Mutation, Point, mutated};
 use crate::layout::{GRANULE, Place, REGION_MIN, header};
 use crate::segment::Segment;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -35,20 +35,11 @@ impl<M: Memory, H: Host> Segment<M, H> {
         if let (1, Some(at)) = (count, found) {
             self.extent_hint.store(at, Relaxed);
         }
-        if found.is_some() {
-            self.tell_backed();
+        if found.is_some() && !mutated(Mutation::BackedNotDurable) {
+            // Whoever raised it may have died at once. The commit that takes the granules drains.
+            self.memory.flush(header::BACKED, 8);
         }
         found
-    }
-
-    /// Makes the backed end durable: whoever raised it may have died before that (G1).
-    fn tell_backed(&self) {
-        let backed = self.backed();
-        if self.backed_told.load(Acquire) < backed {
-            self.memory.flush(header::BACKED, 8);
-            self.memory.drain();
-            self.backed_told.store(backed, Release);
-        }
     }
 
     fn scan(&self, from: Offset, count: u64, taken: &impl Fn(Place) -> bool) -> Option<Offset> {

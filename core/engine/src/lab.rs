@@ -231,6 +231,24 @@ numbered! {
         SplitForgetsStash = 62,
         /// A reader of a typed map does not look at the node of its entry again.
         NodeNotRechecked = 63,
+        /// Power, R1: after a power failure the state decides, a good sum does not.
+        StateDecides = 64,
+        /// Power: a record is redone whatever its sum.
+        SumIgnored = 65,
+        /// Power, R2: the sum covers the record, not the space that it publishes.
+        SumWithoutFills = 66,
+        /// Power, R7: the incarnation stays the same.
+        NotBumped = 67,
+        /// Power: targets are stored before fence 2.
+        UnlockBeforeDurable = 68,
+        /// Locks are left when the incarnation bits of version words start over.
+        LocksNotSwept = 69,
+        /// Power, R5: recovery ends before idle records are durable.
+        IdleNotDurable = 70,
+        /// Power, R4: recovery makes a record idle before its targets are durable.
+        TargetsNotDurable = 71,
+        /// Power, G1: granules are handed out before the backed end is durable.
+        BackedNotDurable = 72,
     }
 }
 

@@ -311,8 +311,8 @@ impl<M: Memory, H: Host> Segment<M, H> {
         Ok((at, bytes))
     }
 
-    /// Raises the high-water mark of lanes, and flushes it: who raised it before may have died
-    /// before that. The recovery of the lane drains.
+    /// Raises the high-water mark of lanes, and makes it durable: who raised it before may have
+    /// died before that.
     fn use_lanes(&self, count: u64) {
         let mut used = self.memory.load(header::LANES_USED, Acquire);
         while used < count {
@@ -322,6 +322,7 @@ impl<M: Memory, H: Host> Segment<M, H> {
             }
         }
         self.memory.flush(header::LANES_USED, 8);
+        self.memory.drain();
     }
 
     /// Place of the words of a lane that are no part of its record.

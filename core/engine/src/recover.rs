@@ -87,9 +87,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             Some(Phase::Committed) => self.roll_forward(lane)?,
             None => return Err(Error::corrupted(Invariant::Record, self.lane_at(lane))),
         }
+        // Not flushed, as in a commit: one that was undone never had its sum, and of one that was
+        // redone the targets are durable.
         self.set_state(lane, idle);
-        self.persist(self.lane_at(lane), LINE);
-        self.memory.drain();
         self.switches.hit(Point::RecoveryIdle)?;
         let token = self.memory.load(header::TOKEN, Acquire);
         let names_it = token == u64::from(lane) + 1;
@@ -166,12 +166,16 @@ impl<M: Memory, H: Host> Segment<M, H> {
                     return false;
                 }
                 left -= len;
+                if mutated(Mutation::SumWithoutFills) {
+                    continue;
+                }
                 bytes.resize(len as usize, 0);
                 self.memory.copy_out(at, &mut bytes);
                 sum = sum_bytes(sum, &bytes);
             }
         }
-        sum == self.memory.load(self.lane_at(lane) + lane::SUM, Relaxed)
+        let stored = self.memory.load(self.lane_at(lane) + lane::SUM, Relaxed);
+        sum == stored || mutated(Mutation::SumIgnored)
     }
 
     /// Nodes of the record, checked: in order, aligned, backed, and really nodes.
@@ -275,7 +279,9 @@ impl<M: Memory, H: Host> Segment<M, H> {
             for listed in nodes.iter().filter(|listed| class(listed.flags) == pass) {
                 let target = Version::unlocked(listed.target);
                 self.memory.store(listed.node, target.0, Release);
-                self.persist(listed.node, LINE);
+                if !mutated(Mutation::TargetsNotDurable) {
+                    self.persist(listed.node, LINE);
+                }
                 self.switches.hit(Point::RecoveryUnlocked)?;
             }
         }
@@ -291,14 +297,15 @@ impl<M: Memory, H: Host> Segment<M, H> {
     /// `Corrupted` if a record with a good sum is none.
     pub fn recover_power_failure(&self) -> Result<()> {
         let _writing = self.memory.writing();
-        let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(1);
-        if incarnation & 0x1fff == 0 {
+        let bump = u64::from(!mutated(Mutation::NotBumped));
+        let incarnation = self.memory.load(header::INCARNATION, Acquire).wrapping_add(bump);
+        if incarnation & 0x1fff == 0 && !mutated(Mutation::LocksNotSwept) {
             self.sweep_locks()?;
         }
         self.memory.store(header::INCARNATION, incarnation, Release);
+        // R7: drained at the end, before there can be a lock or a record of this incarnation.
         if !mutated(Mutation::BumpNotDurable) {
             self.memory.flush(header::INCARNATION, 8);
-            self.memory.drain();
         }
         if self.marked {
             self.memory.sync()?;
@@ -317,18 +324,21 @@ impl<M: Memory, H: Host> Segment<M, H> {
             let state = Record::state(&self.memory, &self.geometry, lane);
             if state.phase() == Some(Phase::Idle) {
                 // A recovery that died may have made it so, and have flushed nothing.
-                self.memory.flush(self.lane_at(lane), LINE);
+                self.flush_idle(lane);
                 continue;
             }
+            let in_doubt =
+                mutated(Mutation::StateDecides) && state.phase() == Some(Phase::Prepared);
             if let Ok(record) = Record::open(&self.memory, &self.geometry, lane)
                 && self.has_good_sum(&record, lane, state)
+                && !in_doubt
             {
                 self.roll_forward(lane)?;
                 let targets = (0..record.counts.nodes).map(|i| record.node(i).target);
                 floor = targets.fold(floor, u64::max);
             }
             self.set_state(lane, state.in_phase(Phase::Idle));
-            self.memory.flush(self.lane_at(lane), LINE);
+            self.flush_idle(lane);
             self.switches.hit(Point::RecoveryIdle)?;
         }
         self.memory.store(header::TOKEN, 0, Release);
@@ -336,6 +346,13 @@ impl<M: Memory, H: Host> Segment<M, H> {
         self.memory.store(header::FLOOR, floor, Release);
         self.memory.drain();
         Ok(())
+    }
+
+    /// R5: the drain comes at the end of the recovery.
+    fn flush_idle(&self, lane: u16) {
+        if !mutated(Mutation::IdleNotDurable) {
+            self.memory.flush(self.lane_at(lane), LINE);
+        }
     }
 
     /// The 13 incarnation bits of version words start over: no lock of an older incarnation may be

@@ -37,8 +37,6 @@ pub struct Segment<M, H> {
     incarnation: AtomicU64,
     /// Where the last search for free granules ended.
     pub(crate) extent_hint: AtomicU64,
-    /// Backed end that the medium is sure to know of.
-    pub(crate) backed_told: AtomicU64,
 }
 
 impl<M: Memory, H: Host> Segment<M, H> {
@@ -57,7 +55,6 @@ impl<M: Memory, H: Host> Segment<M, H> {
             kinds: zeroed(granules),
             incarnation: AtomicU64::new(incarnation),
             extent_hint: AtomicU64::new(0),
-            backed_told: AtomicU64::new(0),
             geometry,
         }
     }
