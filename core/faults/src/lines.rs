@@ -225,17 +225,30 @@ impl Lines {
         }
     }
 
-    /// The lines of a state that lag, and how many do not.
-    pub fn describe(&self, state: &State) -> String {
-        let mut words = Vec::new();
-        for ((at, line), &kept) in self.lines.iter().zip(state) {
-            if kept < line.steps.len() {
-                let (at, steps) = (at & !1, line.steps.len());
-                words.push(format!("line {at:#x} has {kept} of {steps} stores"));
-            }
-        }
-        words.push(format!("{} others have all", state.len() - words.len()));
-        words.join(", ")
+    /// The lines of a state that lag, or those that do not, whichever are fewer, and how many.
+    pub fn describe(&self, state: &State) -> (String, usize) {
+        let steps = |line: &Line| line.steps.len();
+        let lines =
+            || self.lines.iter().zip(state).map(|((at, line), &kept)| (at & !1, line, kept));
+        let lagging = lines().filter(|(_, line, kept)| *kept < steps(line)).count();
+        let early = lines().filter(|(_, _, kept)| *kept > 0).count();
+        let told = |lags: bool| {
+            let told = lines().filter(
+                move |(_, line, kept)| {
+                    if lags { *kept < steps(line) } else { *kept > 0 }
+                },
+            );
+            let words = told.map(|(at, line, kept)| {
+                format!("line {at:#x} has {kept} of {} stores", steps(line))
+            });
+            words.collect::<Vec<_>>()
+        };
+        let (mut words, rest) = match lagging <= early {
+            true => (told(true), format!("{} others have all", state.len() - lagging)),
+            false => (told(false), format!("{} others have none", state.len() - early)),
+        };
+        words.push(rest);
+        (words.join(", "), lagging.min(early))
     }
 }
 

@@ -125,5 +125,9 @@ pub fn of_mutation(mutation: Mutation) -> &'static [Catcher] {
         FirstStripeOnly => &[LATER_STRIPE],
         SplitForgetsStash => &[STASH],
         NodeNotRechecked => &[ONE_VALUE],
+        // Found by `crash defects`.
+        StateDecides | SumIgnored | SumWithoutFills | NotBumped => &[],
+        UnlockBeforeDurable | LocksNotSwept | IdleNotDurable | TargetsNotDurable => &[],
+        BackedNotDurable => &[],
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use vasmem_engine::lab::Mutation;
+use vasmem_lab::crash::defects::DEFECTS;
 
 /// The longest of the tests takes a tenth of it on an idle machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -20,7 +21,8 @@ enum End {
     Hung,
 }
 
-/// Runs the named mutations, or all; returns how many nobody noticed.
+/// Runs the named mutations, or all that have catchers, or are not left to `crash defects`; returns
+/// how many nobody noticed.
 ///
 /// # Errors
 /// If the tests cannot be built or run, or if one fails without any defect.
@@ -31,7 +33,10 @@ pub fn run(names: &[String]) -> io::Result<u32> {
         chosen.push(found.ok_or_else(|| io::Error::other(format!("no mutation {name}")))?);
     }
     if chosen.is_empty() {
-        chosen.extend(Mutation::ALL.iter().filter(|&&one| one != Mutation::None));
+        let by_crashes = |one| DEFECTS.iter().any(|(mutation, ..)| *mutation == one);
+        let by_tests = |one| !of_mutation(one).is_empty() || !by_crashes(one);
+        let all = Mutation::ALL.iter().copied().filter(|&one| one != Mutation::None);
+        chosen.extend(all.filter(|&one| by_tests(one)));
     }
     let binaries = build()?;
     check_without(&binaries, &chosen)?;

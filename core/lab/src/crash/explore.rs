@@ -30,8 +30,8 @@ pub struct Limits {
 #[derive(Clone, Copy)]
 enum Nests {
     /// Its recovery, and that of a recovery that is killed before each of its drains, while second
-    /// crashes are fewer than these.
-    Within(u64),
+    /// crashes are fewer than these; from the first of its drains on, or from any.
+    Within(u64, bool),
     /// As the limits say.
     AtRandom,
 }
@@ -70,8 +70,10 @@ impl Tally {
 pub struct Failure {
     /// What is wrong.
     pub what: String,
-    /// How much of each line was durable.
+    /// How much of each line was durable, at each crash.
     pub lines: String,
+    /// Lines that this names.
+    pub named: usize,
     /// Crashes that led there.
     pub crashes: u32,
 }
@@ -86,6 +88,8 @@ pub struct Explorer<'a> {
     /// Done after a recovery, before the next crash.
     then: (Operation, u64),
     seen: HashSet<u64>,
+    /// What the first crash left, while those after it are tried.
+    path: Vec<(String, usize)>,
     /// What was tried so far.
     pub tally: Tally,
     /// What was found; a few are enough, and then it ends.
@@ -111,6 +115,7 @@ impl<'a> Explorer<'a> {
             until,
             then,
             seen: HashSet::new(),
+            path: Vec::new(),
             tally: Tally::default(),
             failures: Vec::new(),
         }
@@ -152,11 +157,17 @@ impl<'a> Explorer<'a> {
         }
         let (limits, exist) = (self.limits[crashes], lines.states());
         // The most telling ones first, with crashes of their recovery.
-        let second_max = self.tally.second + limits.nested / 8;
-        for state in lines.apart() {
+        let mut telling: Vec<State> = lines.apart().collect();
+        let single = &mut telling[2..];
+        single.rotate_left(self.random.below(single.len() as u64 + 1) as usize);
+        let budget = limits.nested / 8;
+        let second_max = self.tally.second + budget;
+        let each = budget / telling.len() as u64;
+        for (index, state) in telling.iter().enumerate() {
             if !self.is_over() {
-                let nests = Nests::Within(second_max);
-                self.state(lines, &state, legal, (crashes, nests));
+                let share = if index < 2 { budget / 4 } else { each };
+                let nests = Nests::Within(second_max.min(self.tally.second + share), index < 2);
+                self.state(lines, state, legal, (crashes, nests));
             }
         }
         let all = exist <= limits.every;
@@ -206,20 +217,22 @@ impl<'a> Explorer<'a> {
                 self.image.roll_back(durable);
                 self.fail(lines, state, legal, (what, crashes));
             } else if crashes + 1 < self.limits.len() {
-                self.nest(self.limits[crashes], nests, legal, crashes);
+                self.nest((lines, state), nests, legal, crashes);
             }
         }
         self.image.roll_back(durable);
     }
 
     /// Crashes again while the state that the image is in is recovered, and afterwards.
-    fn nest(&mut self, limits: Limits, nests: Nests, legal: &[u64], crashes: usize) {
+    fn nest(&mut self, left: (&Lines, &State), nests: Nests, legal: &[u64], crashes: usize) {
+        let limits = self.limits[crashes];
         let Tally { second, distinct, .. } = self.tally;
         match nests {
-            Nests::Within(second_max) => {
-                let mut kill = None;
+            Nests::Within(second_max, from_first) => {
+                let any = self.random.pick(&[None, None, Some(0), Some(1), Some(2)]);
+                let mut kill = if from_first { None } else { any };
                 while self.tally.second < second_max && !self.is_over() {
-                    if !self.crash_again(legal, crashes, kill) {
+                    if !self.crash_again(left, legal, crashes, kill) {
                         break;
                     }
                     kill = Some(kill.map_or(0, |drain| drain + 1));
@@ -229,7 +242,7 @@ impl<'a> Explorer<'a> {
                 let wanted = second < limits.nested.max(distinct / 4);
                 if wanted && self.random.one_in(limits.nest_one_in) {
                     let kill = self.random.pick(&[None, None, Some(0), Some(1), Some(2), Some(3)]);
-                    self.crash_again(legal, crashes, kill);
+                    self.crash_again(left, legal, crashes, kill);
                 }
             }
         }
@@ -259,7 +272,13 @@ impl<'a> Explorer<'a> {
     /// The state in the image was recovered well: records this, and one operation after it, and
     /// tries the states that a crash meanwhile may leave. The first one to recover may be killed
     /// before some drain, then the next one does it; false if there is no such drain.
-    fn crash_again(&mut self, legal: &[u64], crashes: usize, kill: Option<u32>) -> bool {
+    fn crash_again(
+        &mut self,
+        (lines, state): (&Lines, &State),
+        legal: &[u64],
+        crashes: usize,
+        kill: Option<u32>,
+    ) -> bool {
         let before = self.image.mark();
         let recorded = guarded(|| {
             self.image.record();
@@ -273,6 +292,9 @@ impl<'a> Explorer<'a> {
             let segment = recover(self.image).map_err(in_words)?;
             let mut events = self.image.recorded();
             let found = contents::digest(&segment).map_err(in_words)?;
+            // Another process goes on: it waits for nothing that this one has flushed.
+            events.push(Event::Handover);
+            let segment = attach(self.image).map_err(in_words)?;
             self.image.record();
             let (then, number) = &self.then;
             workloads::run(&segment, then, *number).map_err(in_words)?;
@@ -285,18 +307,19 @@ impl<'a> Explorer<'a> {
         });
         self.image.recorded();
         self.image.roll_back(before);
-        match recorded {
-            Ok(Some(events)) => self.explore(&events, crashes + 1),
-            Ok(None) => return false,
-            Err(what) => {
-                let (lines, crashes) = (String::new(), crashes as u32 + 1);
-                self.failures.push(Failure { what, lines, crashes });
-            }
+        if matches!(recorded, Ok(None)) {
+            return false;
         }
+        self.path.push(lines.describe(state));
+        match recorded {
+            Ok(events) => self.explore(&events.unwrap_or_default(), crashes + 1),
+            Err(what) => self.note(what, crashes as u32 + 1),
+        }
+        self.path.pop();
         true
     }
 
-    /// Notes a failure: lines that need not be half old are made all new or all old first.
+    /// Notes a failure: lines that need not be old are made new before, half old ones all old.
     fn fail(
         &mut self,
         lines: &Lines,
@@ -308,7 +331,8 @@ impl<'a> Explorer<'a> {
         let durable = self.image.mark();
         for index in 0..least.len() {
             for kept in [all[index], 0] {
-                if least[index] == all[index] || least[index] == kept {
+                let is_half = least[index] != 0 && least[index] != all[index];
+                if least[index] == kept || !is_half && kept == 0 {
                     continue;
                 }
                 let mut simpler = least.clone();
@@ -321,16 +345,28 @@ impl<'a> Explorer<'a> {
                 }
             }
         }
-        let crashes = crashes as u32 + 1;
-        self.failures.push(Failure { what, lines: lines.describe(&least), crashes });
+        self.path.push(lines.describe(&least));
+        self.note(what, crashes as u32 + 1);
+        self.path.pop();
     }
+
+    fn note(&mut self, what: String, crashes: u32) {
+        let lines: Vec<&str> = self.path.iter().map(|(lines, _)| &lines[..]).collect();
+        let (lines, named) =
+            (lines.join("; then "), self.path.iter().map(|(_, named)| named).sum());
+        self.failures.push(Failure { what, lines, named, crashes });
+    }
+}
+
+fn attach(image: &Image) -> Result<Attached<'_>, Error> {
+    let port = image.port();
+    let geometry = format::open(&port, image.bytes(), true)?;
+    Ok(Segment::new(port, Some(Alone { first: 0 }), geometry))
 }
 
 /// The first process after the power failure attaches.
 fn recover(image: &Image) -> Result<Attached<'_>, Error> {
-    let port = image.port();
-    let geometry = format::open(&port, image.bytes(), true)?;
-    let segment = Segment::new(port, Some(Alone { first: 0 }), geometry);
+    let segment = attach(image)?;
     segment.recover_power_failure()?;
     format::set_boot(&segment.memory, [2, image.sum() | 1]);
     Ok(segment)

@@ -7,6 +7,7 @@
 //! or not, is one of these states.
 
 pub mod contents;
+pub mod defects;
 pub mod explore;
 pub mod image;
 pub mod others;

@@ -128,8 +128,10 @@ fn abandon(workload: &Workload, segment: &Attached<'_>) -> Result<()> {
     if !workload.abandoned.is_empty() {
         segment.switches.arm(Point::Locked, 1, Action::Return);
         match workloads::run(segment, &workload.abandoned, 98) {
+            // One that needs no lock cannot die with it.
+            Ok(()) => return Err(Error::Conflict),
             Err(Error::Died) => {}
-            other => panic!("it should die with its locks: {other:?}"),
+            Err(error) => return Err(error),
         }
     }
     if workload.incarnation != 1 {

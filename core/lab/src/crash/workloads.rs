@@ -278,6 +278,27 @@ fn kills() -> Vec<Workload> {
     all
 }
 
+/// The record of lane 0 is still there when lane 1 changes the same node, whose version and words
+/// stand in different lines, and dies; so do those that finish its work, before some drain; and
+/// then lane 1 writes its next record.
+fn lagging() -> Vec<Workload> {
+    let of = |operation, lane| Turn { operation, lane: Some(lane), ..Turn::default() };
+    let mut setup = some_keys(Map);
+    setup.extend(many_keys(Tree, 20));
+    let one = |drain| {
+        let killed = Some(Kill::At(Point::Committed));
+        let run = vec![
+            of(vec![Put(Tree, 140, 20)], 1),
+            of(vec![Put(Tree, 150, 20)], 0),
+            Turn { killed, heirs: vec![drain], ..of(vec![Put(Tree, 150, 18)], 1) },
+            of(vec![Put(Map, 1, 20)], 1),
+        ];
+        let name = format!("a kill of an heir before drain {drain}, over an older record");
+        Workload { run, ..Workload::named(&name, setup.clone(), vec![]) }
+    };
+    (0..5).map(one).collect()
+}
+
 /// Processes that change the same nodes one after the other, in any order of their lanes: the
 /// record of each is still there.
 fn relays() -> Vec<Workload> {
@@ -302,8 +323,9 @@ fn relays() -> Vec<Workload> {
     let mut handed = of("relay: a thread claims a lane for another".into(), vec![(1, both)]);
     handed.run[0].is_handed = true;
     all.push(handed);
+    all.extend(lagging());
     // What lane 1 leaves undone must not come true when lane 0 puts the same bytes at its place.
-    let item = |what| vec![Put(what, 9, 300)];
+    let item = |what| vec![Put(what, 9, 24)];
     let mut twins = of("relay: the same bytes for a twin".into(), vec![(1, item(Map))]);
     twins.setup.push(vec![Create(Twin)]);
     twins.then = (item(Twin), 100);
@@ -327,13 +349,15 @@ fn whole_segments() -> Vec<Workload> {
     unsettled.settled = false;
     let mut growth = Workload::named("growth", rows(1000), vec![vec![Extend(8_000)]]);
     growth.heap_bytes = (7 * GRANULE, 4 << 20);
+    let mut first_map = Workload::named("growth for a map", vec![], vec![vec![Create(Map)]]);
+    first_map.heap_bytes = (2 * GRANULE, 4 << 20);
     let mut wrap =
         Workload::named("incarnations start over", some_keys(Map), vec![vec![Put(Map, 1, 8)]]);
     (wrap.incarnation, several.incarnation) = (0x1ffe, 7);
     let mut locks = wrap.clone();
     locks.name = "incarnations start over, and locks are left".into();
     (locks.incarnation, locks.abandoned) = (0x1fff, vec![Put(Map, 2, 20)]);
-    vec![several, again, unsettled, fresh, growth, wrap, locks]
+    vec![several, again, unsettled, fresh, first_map, growth, wrap, locks]
 }
 
 /// One that follows from a seed.
