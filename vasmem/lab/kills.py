@@ -58,11 +58,15 @@ def kill(
     Each survivor must find contents that are legal at that store, `check()` must be empty, and the
     segment must take an operation: by `then` in a second. Done for each store, or for one.
     """
+    if survivors < 1:
+        raise ValueError(f"{survivors} survivors: give 1 or more, who judge what the dead leaves")
     chosen, limit = as_workload(workload), (then or MustProgress()).seconds
     tape = _core.Tape()
     recording = chosen.record(
         tape=tape
     )  # it counts a copy of bytes as one store, as the child does
+    if at != "every-store" and not 1 <= at <= tape.stores:
+        raise ValueError(f"there is no store {at}: {chosen.name} has {tape.stores}")
     done = Kills()
     for number in range(1, tape.stores + 1) if at == "every-store" else [at]:
         with ExitStack() as stack:
@@ -168,6 +172,9 @@ def storm(
     A killed one is replaced. In the end, `check(segment)` must not raise nor return what is wrong,
     and `segment.check()` must be empty. An exception of `work` is a finding.
     """
+    if workers < 1 or kill_hz <= 0 or seconds <= 0:
+        text = f"{workers} workers, {kill_hz:g} kills a second, {seconds:g} s"
+        raise ValueError(f"a storm of {text}: all three must be more than 0")
     rng, done = random.Random(seed), Kills()
     with Ground.made(segment, "1G") as ground:
         with ground.attach() as first:

@@ -66,7 +66,9 @@ def explore(
     again = os.environ.get(CASE_VARIABLE)
     if again and _is_of(case := Case.load(again), chosen, pytest_node):
         return _replayed(result, case, chosen)
-    each_s = seconds_of(budget) / len(faults)
+    if not faults or depth < 1 or (seconds := seconds_of(budget)) <= 0:
+        raise ValueError("nothing would be tried: give a fault, a depth of 1 or 2, and some time")
+    each_s = seconds / len(faults)
     with limited() as start:
         judge = Judge(chosen, oracle, start)
         for one in faults:
