@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vasmem
 from vasmem import lab
-from vasmem.lab import accounts
+from vasmem.lab import accounts, loading
 
 
 @lab.workload(setup=lambda segment: segment.hashmap("m"))  # type: ignore[untyped-decorator]
@@ -33,3 +34,14 @@ def test_a_kill_has_a_store_and_survivors() -> None:
 def test_no_exploration_of_nothing(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="nothing would be tried"):
         lab.explore(put, **options)
+
+
+def test_a_plain_function_is_a_workload(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text("def put(segment):\n    segment.counter('c')\n")
+    (found,) = loading.load(f"{file}:put")
+    assert lab.explore(found, budget="1s", report=False).check().total.distinct > 0
+    with pytest.raises(ValueError, match=r"no workload in .*name a function"):
+        loading.load(str(file))
+    with pytest.raises(ValueError, match="no workload 'nix'"):
+        loading.load(f"{file}:nix")

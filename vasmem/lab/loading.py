@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +13,20 @@ from vasmem.lab.workloads import Workload
 
 
 def load(place: str) -> list[Workload]:
-    """The workloads of FILE.py, or the one of FILE.py:NAME. Raises ValueError."""
+    """Workloads of FILE.py, or the one or plain function of FILE.py:NAME. Raises ValueError."""
     file, _, name = place.partition(":")
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"there is no file {file!r}: give FILE.py or FILE.py:WORKLOAD")
-    found = _workloads(_module(path))
+    module = _module(path)
+    found = _workloads(module)
+    if name not in found and isfunction(function := getattr(module, name or "-", None)):
+        found[name] = Workload(function)
     chosen = [workload for key, workload in found.items() if not name or key == name]
     if not chosen:
-        known = ", ".join(found) or "none: make one with @lab.workload()"
-        raise ValueError(f"no workload {name or ''!r} in {file}; there are {known}")
+        what = f"workload {name!r}" if name else "workload"
+        known = ", ".join(found) or "none: make one with @lab.workload(), or name a function"
+        raise ValueError(f"no {what} in {file}; there are {known}")
     return chosen
 
 
