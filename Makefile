@@ -94,10 +94,12 @@ mutations: ## Every seeded defect of the protocol must be noticed by a test; pri
 	$(CARGO) run --locked --package vasmem-lab -- mutations
 
 # The time is a limit for slow machines, the counts are ones for slow code: it ends when it has them.
-lab: ## Recover, check and compare five million states that power failures may leave
+lab: ## Five million states that power failures may leave; each flush left out, each crash defect found
 	@echo '== lab'
 	$(LAB) run --seconds 480 --least 5000000 --second 500000 --seed 1 \
 		--threads $(shell nproc)
+	$(LAB) persists --threads $(shell nproc)
+	$(LAB) defects --threads $(shell nproc)
 
 fuzz-smoke: ## Use mutated segments and redo records for a minute each
 	@echo '== fuzz'

@@ -157,9 +157,12 @@ impl<'a> Explorer<'a> {
         }
         let (limits, exist) = (self.limits[crashes], lines.states());
         // The most telling ones first, with crashes of their recovery.
-        let mut telling: Vec<State> = lines.apart().collect();
-        let single = &mut telling[2..];
-        single.rotate_left(self.random.below(single.len() as u64 + 1) as usize);
+        let singles = 2 * lines.all().len();
+        let one_in = singles.div_ceil(limits.samples.max(64) as usize).max(1);
+        let turn = self.random.below(singles as u64 + 1) as usize;
+        let mut telling: Vec<State> = lines.apart().take(2).collect();
+        let (later, sooner) = (lines.apart().skip(2 + turn), lines.apart().skip(2).take(turn));
+        telling.extend(later.chain(sooner).step_by(one_in));
         let budget = limits.nested / 8;
         let second_max = self.tally.second + budget;
         let each = budget / telling.len() as u64;
